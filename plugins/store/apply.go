@@ -1,0 +1,119 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/plugins/wire"
+)
+
+// labelParent is on a snapshot containerd unpacks before its parent is there. It
+// is given the parent when it is committed.
+const labelParent = "containerd.io/snapshot/parent-chain-id"
+
+// Apply unpacks the layer that r gives, as it arrives, into an active snapshot.
+// r must give exactly the blob req names and then end.
+//
+// If it fails, what has been unpacked stays out of reach: the snapshot can only
+// be removed. The error tells what was expected and what came, and a full disk
+// is wire.ErrNoSpace. If r did not end when Apply returns, a Read of it may
+// still be going on; its owner ends it.
+func (s *Store) Apply(ctx context.Context, req wire.ApplyRequest, r io.Reader) (wire.Result, error) {
+	unlock, err := s.locks.lock(ctx, req.Snapshot)
+	if err != nil {
+		return wire.Result{}, fmt.Errorf("wait for snapshot %s: %w", req.Snapshot, err)
+	}
+	defer unlock()
+	native, info, err := s.native(ctx, req.Snapshot)
+	if err != nil {
+		return wire.Result{}, fmt.Errorf("unpack layer %s: %w", req.Digest, err)
+	}
+	result, err := s.apply(ctx, req, native, info, r)
+	if err != nil {
+		return wire.Result{}, wire.Kind(fmt.Errorf("unpack layer %s into snapshot %s (%s): %w", req.Digest, req.Snapshot, info.Name, err))
+	}
+	return result, nil
+}
+
+func (s *Store) apply(ctx context.Context, req wire.ApplyRequest, native []mount.Mount, info snapshots.Info, r io.Reader) (wire.Result, error) {
+	if info.Kind != snapshots.KindActive {
+		return wire.Result{}, fmt.Errorf("it is not active: %w", errdefs.ErrFailedPrecondition)
+	}
+	l, err := openLayer(req.MediaType, newBlob(r, req.Digest, req.Size))
+	if err != nil {
+		return wire.Result{}, err
+	}
+	defer l.close()
+	if err := s.begin(req.Snapshot); err != nil {
+		return wire.Result{}, err
+	}
+	dir, opts := s.target(req, native, info)
+	if _, err := archive.Apply(ctx, dir, l, opts...); err != nil {
+		return wire.Result{}, err
+	}
+	// What follows the archive counts for both digests, and only at its end
+	// the blob is known to be the right one.
+	if _, err := io.Copy(io.Discard, l); err != nil {
+		return wire.Result{}, err
+	}
+	if req.Sync {
+		if err := syncFilesystem(dir); err != nil {
+			return wire.Result{}, err
+		}
+	}
+	if err := s.end(req.Snapshot); err != nil {
+		return wire.Result{}, err
+	}
+	return l.result(), nil
+}
+
+// target decides where a layer is unpacked and how. It goes below the overlay,
+// straight into the upper directory, unless the view is mounted: a directory
+// must not change below an overlay that is.
+func (s *Store) target(req wire.ApplyRequest, native []mount.Mount, info snapshots.Info) (dir string, opts []archive.ApplyOpt) {
+	asOverlay := archive.WithConvertWhiteout(archive.OverlayConvertWhiteout)
+	if upper := upperDir(native); upper != "" {
+		if s.mounted(req.Snapshot) {
+			return s.viewPath(req.Snapshot), nil
+		}
+		return upper, []archive.ApplyOpt{asOverlay, archive.WithParents(lowerDirs(native))}
+	}
+	if req.Layered || info.Labels[labelParent] != "" {
+		return native[0].Source, []archive.ApplyOpt{asOverlay}
+	}
+	return native[0].Source, nil
+}
+
+// lowerDirs gives the lower directories of an overlay mount, the uppermost first.
+func lowerDirs(mounts []mount.Mount) []string {
+	for _, o := range mounts[0].Options {
+		if dirs, ok := strings.CutPrefix(o, "lowerdir="); ok {
+			return strings.Split(dirs, ":")
+		}
+	}
+	return nil
+}
+
+func syncFilesystem(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return &os.PathError{Op: "syncfs", Path: dir, Err: err}
+	}
+	return nil
+}
