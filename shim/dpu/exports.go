@@ -1,0 +1,123 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/container-offload/offload/remotefs/server"
+	"github.com/container-offload/offload/shim/pathrule"
+	"github.com/container-offload/offload/shim/wire"
+	"github.com/container-offload/offload/udsbridge/session"
+)
+
+// exports are the DPU paths that the pod's containers were given: files and
+// directories by remotefs, unix sockets by connections. The HOST reaches
+// exactly these, for as long as the task that has them lives.
+type exports struct {
+	log    *slog.Logger
+	server *server.Server
+
+	mu      sync.Mutex
+	next    int
+	sockets map[string]string
+}
+
+func newExports(log *slog.Logger) *exports {
+	return &exports{log: log, server: server.New(server.Options{Logger: log}), sockets: map[string]string{}}
+}
+
+// add exports one place. The returned function takes it back.
+func (e *exports) add(p pathrule.Place) (wire.Ref, func(), error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name := strconv.Itoa(e.next)
+	e.next++
+	if p.Kind == pathrule.Socket {
+		e.sockets[name] = p.DPU
+		return wire.SocketRef(name), func() { e.removeSocket(name) }, nil
+	}
+	err := e.server.Add(server.Export{Name: name, Path: p.DPU, ReadOnly: p.ReadOnly, CrossMounts: true})
+	if err != nil {
+		return "", nil, fmt.Errorf("export %s: %w", p.DPU, err)
+	}
+	return wire.ExportRef(name), func() {
+		if err := e.server.Remove(name); err != nil {
+			e.log.Warn("remove export", "path", p.DPU, "error", err)
+		}
+	}, nil
+}
+
+func (e *exports) removeSocket(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sockets, name)
+}
+
+func (e *exports) socket(name string) (string, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, ok := e.sockets[name]
+	return p, ok
+}
+
+// serve answers the HOST's file requests until the session ends.
+func (e *exports) serve(ctx context.Context, sess *session.Session) {
+	eachConn(sess.Listen(wire.ServiceFiles), func(c net.Conn) {
+		if err := e.server.Serve(ctx, c); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			e.log.Debug("serve files", "error", err)
+		}
+	})
+}
+
+// serveSockets joins each connection the HOST opens to the socket it names.
+func (e *exports) serveSockets(ctx context.Context, l net.Listener) {
+	eachConn(l, func(c net.Conn) {
+		st, ok := c.(*session.Stream)
+		if !ok {
+			return
+		}
+		path, ok := e.socket(string(st.Header()))
+		if !ok {
+			st.Reset(fmt.Errorf("socket %q is not exported", st.Header()))
+			return
+		}
+		var d net.Dialer
+		local, err := d.DialContext(ctx, "unix", path)
+		if err != nil {
+			st.Reset(err)
+			return
+		}
+		defer local.Close()
+		join(st, local.(*net.UnixConn))
+	})
+}
+
+func eachConn(l net.Listener, serve func(net.Conn)) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			serve(c)
+		}()
+	}
+}
+
+// join copies both ways until both directions have ended.
+func join(a, b stream) {
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = io.Copy(a, b); _ = a.CloseWrite() })
+	wg.Go(func() { _, _ = io.Copy(b, a); _ = b.CloseWrite() })
+	wg.Wait()
+}

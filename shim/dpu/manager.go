@@ -1,0 +1,178 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dpu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/version"
+	"github.com/containerd/errdefs"
+)
+
+// Runtime is the name by which containerd knows the shim.
+const Runtime = "io.containerd.offload.v1"
+
+// groupAnnotations name the pod a container belongs to, in order of precedence.
+// Containers of one pod share a shim.
+var groupAnnotations = []string{
+	"io.containerd.runc.v2.group",
+	"io.kubernetes.cri.sandbox-id",
+}
+
+type manager struct{}
+
+// NewManager returns the shim's life cycle as containerd's shim package runs
+// it: start, delete and info.
+func NewManager() shim.Shim { return manager{} }
+
+func (manager) Name() string { return Runtime }
+
+// Start makes the pod's socket and the process that serves it, or returns the
+// socket of the process that serves the pod already.
+func (manager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	group, err := groupOf("config.json", params.GetInstanceID())
+	if err != nil {
+		return nil, err
+	}
+	dir := params.GetSocketDir()
+	if dir == "" {
+		dir = filepath.Join(defaults.DefaultStateDir, "s")
+	}
+	address, err := shim.CreateSocketAddress(ctx, dir, params.GetContainerdGrpcAddress(), group, false)
+	if err != nil {
+		return nil, fmt.Errorf("name shim socket of %s: %w", group, err)
+	}
+	result := &bootapi.BootstrapResult{Version: 3, Protocol: "ttrpc", Address: address}
+	listener, err := listen(address)
+	if errdefs.IsAlreadyExists(err) {
+		return result, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	// The socket outlives this process: its path belongs to the server.
+	listener.SetUnlinkOnClose(false)
+	if err := spawn(ctx, params, group, listener); err != nil {
+		_ = shim.RemoveSocket(address)
+		return nil, err
+	}
+	return result, nil
+}
+
+// listen makes the socket at address. It fails with errdefs.ErrAlreadyExists
+// if a live shim has it, and takes it over from a dead one.
+func listen(address string) (*net.UnixListener, error) {
+	l, err := shim.NewSocket(address)
+	if err == nil {
+		return l, nil
+	}
+	if !shim.SocketEaddrinuse(err) {
+		return nil, fmt.Errorf("create shim socket: %w", err)
+	}
+	if shim.CanConnect(address) {
+		return nil, fmt.Errorf("shim socket %s: %w", address, errdefs.ErrAlreadyExists)
+	}
+	if err := shim.RemoveSocket(address); err != nil {
+		return nil, fmt.Errorf("remove socket of a dead shim: %w", err)
+	}
+	if l, err = shim.NewSocket(address); err != nil {
+		return nil, fmt.Errorf("create shim socket: %w", err)
+	}
+	return l, nil
+}
+
+// spawn starts the process that serves the pod, detached from this one.
+func spawn(ctx context.Context, params *bootapi.BootstrapParams, group string, l *net.UnixListener) error {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return fmt.Errorf("start shim process: %w", err)
+	}
+	f, err := l.File()
+	if err != nil {
+		return fmt.Errorf("start shim process: %w", err)
+	}
+	defer f.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start shim process: %w", err)
+	}
+	args := []string{"-namespace", ns, "-id", params.GetInstanceID(), "-address", params.GetContainerdGrpcAddress()}
+	if params.GetLogLevel() <= bootapi.LogLevel_LOG_LEVEL_DEBUG {
+		args = append(args, "-debug")
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), groupEnv+"="+group)
+	cmd.ExtraFiles = []*os.File{f}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start shim process: %w", err)
+	}
+	if err := shim.AdjustOOMScore(cmd.Process.Pid); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return fmt.Errorf("start shim process: %w", err)
+	}
+	return cmd.Process.Release()
+}
+
+// groupEnv hands the pod's id to the serving process.
+const groupEnv = "OFFLOAD_SHIM_GROUP"
+
+// groupOf returns the pod that the spec in file names, or id.
+func groupOf(file, id string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read container spec: %w", err)
+	}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(b, &spec); err != nil {
+		return "", fmt.Errorf("read container spec %s: %w", file, err)
+	}
+	for _, name := range groupAnnotations {
+		if group := spec.Annotations[name]; group != "" {
+			return group, nil
+		}
+	}
+	return id, nil
+}
+
+// Info answers containerd's question for the runtime's name and version.
+func (manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
+	return &types.RuntimeInfo{
+		Name:    Runtime,
+		Version: &types.RuntimeVersion{Version: version.Version, Revision: version.Revision},
+	}, nil
+}
+
+// Stop removes what a dead shim has left on both machines.
+func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return shim.StopStatus{}, fmt.Errorf("delete shim of %s: %w", id, err)
+	}
+	bundle, _ := ctx.Value(shim.OptsKey{}).(shim.Opts)
+	if wasDeleted(bundle.BundlePath) {
+		return shim.StopStatus{ExitedAt: time.Now()}, nil
+	}
+	status, hostErr := deleteOnHost(ctx, ns, id, bundle.BundlePath)
+	return status, errors.Join(hostErr, cleanBundle(bundle.BundlePath))
+}

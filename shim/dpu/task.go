@@ -1,0 +1,107 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dpu
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	apitypes "github.com/containerd/containerd/api/types"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/container-offload/offload/shim/shadow"
+)
+
+// task is what this side holds for one task.
+type task struct {
+	id     string
+	bundle string
+	rootfs []*apitypes.Mount
+	shadow *shadow.Shadow
+	hooks  hooks
+	spec   *specs.Spec
+
+	// exited is closed once containerd has been told that the task exited.
+	exited     chan struct{}
+	exitedOnce sync.Once
+
+	// undo releases what creating the task acquired, last acquired first.
+	undo []func()
+
+	mu    sync.Mutex
+	execs map[string]*processIO // by exec id; the task's own has ""
+}
+
+func (t *task) pid() uint32 { return uint32(t.shadow.Pid()) }
+
+func (t *task) stdio(execID string) *processIO {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.execs[execID]
+}
+
+// addStdio records a process's streams. It reports false if the process has
+// some already.
+func (t *task) addStdio(execID string, p *processIO) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.execs[execID]; ok {
+		return false
+	}
+	t.execs[execID] = p
+	return true
+}
+
+// closeStdio ends a process's streams after what is in them has been delivered.
+func (t *task) closeStdio(ctx context.Context, execID string) {
+	t.mu.Lock()
+	p := t.execs[execID]
+	delete(t.execs, execID)
+	t.mu.Unlock()
+	if p != nil {
+		p.drain(ctx)
+	}
+}
+
+// exitTimeout bounds how long Delete waits for the task's exit event, which
+// travels beside the answers to requests.
+const exitTimeout = 2 * time.Second
+
+func (t *task) awaitExitEvent(ctx context.Context) {
+	timer := time.NewTimer(exitTimeout)
+	defer timer.Stop()
+	select {
+	case <-t.exited:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// exitPublished records that the task's exit event has been published.
+func (t *task) exitPublished() { t.exitedOnce.Do(func() { close(t.exited) }) }
+
+// state is the task in the form that OCI hooks read.
+func (t *task) state(status specs.ContainerState) specs.State {
+	return specs.State{
+		Version: specs.Version, ID: t.id, Status: status, Pid: t.shadow.Pid(),
+		Bundle: t.bundle, Annotations: t.spec.Annotations,
+	}
+}
+
+// release gives back all that the task holds on this side.
+func (t *task) release() {
+	t.mu.Lock()
+	execs := t.execs
+	t.execs = map[string]*processIO{}
+	undo := t.undo
+	t.undo = nil
+	t.mu.Unlock()
+	for _, p := range execs {
+		p.abort()
+	}
+	for i := len(undo) - 1; i >= 0; i-- {
+		undo[i]()
+	}
+}

@@ -1,0 +1,147 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pathrule
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// FSType is the file system type that remotefs mounts have in mountinfo.
+const FSType = "fuse.remotefs"
+
+// sourcePrefix starts the mount source of a remotefs mount whose files are the
+// HOST's; the rest is the HOST path of the mount's root.
+const sourcePrefix = "host:"
+
+// Kind is a file's type as far as the rule cares.
+type Kind int
+
+// Kinds of files.
+const (
+	File Kind = iota
+	Directory
+	Socket
+	Device
+)
+
+// Place is where a DPU path really is.
+type Place struct {
+	// DPU is the path with symbolic links resolved.
+	DPU string
+	// Host is the path on the HOST, or empty for a path of the DPU.
+	Host string
+	// ReadOnly tells that the mount it was found on is read-only.
+	ReadOnly bool
+	Kind     Kind
+	// FS is the file system type of the mount.
+	FS string
+	// Dev and Ino identify the file on the DPU.
+	Dev, Ino uint64
+}
+
+// Resolve finds out what the DPU path p is. It fails if p does not exist or is
+// not absolute.
+func Resolve(p string) (Place, error) {
+	if !path.IsAbs(p) {
+		return Place{}, fmt.Errorf("resolve path %q: not absolute", p)
+	}
+	fd, err := unix.Open(p, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Place{}, fmt.Errorf("resolve path: %w", &os.PathError{Op: "open", Path: p, Err: err})
+	}
+	defer unix.Close(fd)
+	// The descriptor pins the file: what is asked of it below is about one
+	// file, whatever happens to the path meanwhile.
+	real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
+		return Place{}, fmt.Errorf("resolve path %s: statx: %w", p, err)
+	}
+	m, err := mountByID(int(st.Mnt_id))
+	if err != nil {
+		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
+	}
+	place, err := locate(m, real)
+	if err != nil {
+		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
+	}
+	place.Kind = kindOf(st.Mode)
+	place.Dev, place.Ino = unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino
+	return place, nil
+}
+
+// locate applies the rule to a path with no symbolic links that lies on m.
+func locate(m *mountinfo.Info, real string) (Place, error) {
+	place := Place{DPU: real, FS: m.FSType, ReadOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro")}
+	if m.FSType != FSType {
+		return place, nil
+	}
+	base, ok := strings.CutPrefix(m.Source, sourcePrefix)
+	if !ok {
+		// A remotefs mount of something other than the HOST's files is served
+		// on like any file system of the DPU.
+		return place, nil
+	}
+	if !path.IsAbs(base) {
+		return Place{}, fmt.Errorf("remotefs mount %s has source %q, want %s/PATH", m.Mountpoint, m.Source, sourcePrefix)
+	}
+	rest, ok := cutPath(real, m.Mountpoint)
+	if !ok {
+		return Place{}, fmt.Errorf("%s is not below its mount point %s", real, m.Mountpoint)
+	}
+	place.Host = path.Join(base, m.Root, rest)
+	return place, nil
+}
+
+// cutPath returns what is left of p below dir.
+func cutPath(p, dir string) (string, bool) {
+	if dir == "/" || p == dir {
+		return strings.TrimPrefix(p, dir), true
+	}
+	rest, ok := strings.CutPrefix(p, dir+"/")
+	return rest, ok
+}
+
+func kindOf(mode uint16) Kind {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return Directory
+	case unix.S_IFSOCK:
+		return Socket
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return Device
+	}
+	return File
+}
+
+func mountByID(id int) (*mountinfo.Info, error) {
+	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.ID != id, m.ID == id
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
+	if len(infos) == 0 {
+		return nil, fmt.Errorf("mount %d is not in the mount table", id)
+	}
+	return infos[0], nil
+}
+
+func hasOption(options, name string) bool {
+	for o := range strings.SplitSeq(options, ",") {
+		if o == name {
+			return true
+		}
+	}
+	return false
+}
