@@ -24,6 +24,11 @@ func plainEnv() []string {
 	return []string{"PATH=" + searchPath, "HOME=/root", "USER=root", "LANG=C.UTF-8", "TERM=xterm"}
 }
 
+// labVariable is set in every process that a lab starts, to the lab's ID.
+const labVariable = "OFFLOAD_LAB"
+
+func (e *Env) variables() []string { return append(plainEnv(), labVariable+"="+e.lab) }
+
 // Cmd is a command inside an environment. It is an [exec.Cmd] to configure, signal and wait for; only what starts it
 // is its own. The program is looked up in the environment's PATH when it starts.
 type Cmd struct {
@@ -36,7 +41,7 @@ type Cmd struct {
 func (e *Env) Command(ctx context.Context, argv ...string) *Cmd {
 	// A path with a slash keeps the look-up out of the caller's own PATH.
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args, cmd.Dir, cmd.Env = argv, "/", plainEnv()
+	cmd.Args, cmd.Dir, cmd.Env = argv, "/", e.variables()
 	return &Cmd{Cmd: cmd, env: e}
 }
 

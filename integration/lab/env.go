@@ -26,6 +26,7 @@ type Env struct {
 	group       string
 	hierarchies []hierarchy
 	logDir      string
+	lab         string
 	pid         int
 	pidfd       int
 
@@ -44,18 +45,22 @@ type envSpec struct {
 	logDir   string
 	group    string
 	binaries []string
+	lab      string // the lab's ID
 }
 
 // newEnv creates an environment's root tree, cgroups and namespaces, with loopback up and nothing running but pid 1.
 func newEnv(ctx context.Context, hs []hierarchy, spec envSpec) (_ *Env, err error) {
-	root := filepath.Join(spec.dir, "root")
+	root, programs := filepath.Join(spec.dir, "root"), filepath.Join(spec.dir, "programs")
+	if err := layOutPrograms(programs, spec.binaries); err != nil {
+		return nil, fmt.Errorf("lay out the programs of %s: %w", spec.name, err)
+	}
 	if err := layOutRoot(root, spec.name); err != nil {
 		return nil, fmt.Errorf("lay out the root of %s: %w", spec.name, err)
 	}
 	if err := createGroup(hs, spec.group); err != nil {
 		return nil, err
 	}
-	e := &Env{name: spec.name, group: spec.group, hierarchies: hs, logDir: spec.logDir, pidfd: -1}
+	e := &Env{name: spec.name, group: spec.group, hierarchies: hs, logDir: spec.logDir, lab: spec.lab, pidfd: -1}
 	defer func() {
 		if err != nil {
 			_ = e.close()
@@ -65,7 +70,7 @@ func newEnv(ctx context.Context, hs []hierarchy, spec envSpec) (_ *Env, err erro
 		return nil, fmt.Errorf("start pid 1 of %s: %w", spec.name, err)
 	}
 	err = e.setUp(ctx, rootSpec{
-		Hostname: spec.name, Root: root, Binaries: spec.binaries, Hierarchies: hs, Group: spec.group,
+		Hostname: spec.name, Root: root, Programs: programs, Hierarchies: hs, Group: spec.group,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up %s: %w", spec.name, err)
@@ -84,7 +89,7 @@ func (e *Env) startInit() error {
 	e.init = &exec.Cmd{
 		Path:       "/proc/self/exe",
 		Args:       []string{initName},
-		Env:        append(plainEnv(), "GOTRACEBACK=all"),
+		Env:        e.variables(),
 		Stderr:     os.Stderr,
 		ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &unix.SysProcAttr{
@@ -142,12 +147,12 @@ func controlPair() (net.Conn, *os.File, error) {
 }
 
 // attachEnv refers to an environment that another process made and keeps.
-func attachEnv(hs []hierarchy, name, group string, pid int) (*Env, error) {
+func attachEnv(hs []hierarchy, spec envSpec, pid int) (*Env, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return nil, fmt.Errorf("attach to %s: %w", name, err)
+		return nil, fmt.Errorf("attach to %s: %w", spec.name, err)
 	}
-	return &Env{name: name, group: group, hierarchies: hs, pid: pid, pidfd: pidfd}, nil
+	return &Env{name: spec.name, group: spec.group, lab: spec.lab, hierarchies: hs, pid: pid, pidfd: pidfd}, nil
 }
 
 // Name is the environment's name and hostname: host, dpu or stock.

@@ -76,6 +76,24 @@ func layOutRoot(root, hostname string) error {
 	return nil
 }
 
+// layOutPrograms fills the directory that becomes an environment's binDir. The files are real ones in it, not binds:
+// runc runs itself from an overlay of the directory that it is in, where a bind would show the file that it covers.
+func layOutPrograms(dir string, files []string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, file := range files {
+		target := filepath.Join(dir, filepath.Base(file))
+		if os.Link(file, target) == nil {
+			continue
+		}
+		if err := copyFile(file, target, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // copyTree copies files, links and directories with their modes. What is none of these is left out.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {

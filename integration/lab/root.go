@@ -24,8 +24,8 @@ type rootSpec struct {
 	Hostname string
 	// Root is the directory, on disk, that becomes /.
 	Root string
-	// Binaries are files of the machine, shown by their base name in binDir.
-	Binaries []string
+	// Programs is the directory, on disk, that becomes binDir.
+	Programs string
 	// Hierarchies are mounted as on the machine.
 	Hierarchies []hierarchy
 	// Group is the environment's cgroup, relative to every hierarchy's root.
@@ -139,24 +139,19 @@ func hidePrograms(spec rootSpec) error {
 
 // bindBinaries replaces the machine's /usr/local by one that has the environment's programs only.
 func bindBinaries(spec rootSpec) error {
+	const options = "mode=755,size=1m"
 	local := filepath.Join(spec.Root, "usr/local")
-	if err := mount("local", local, "tmpfs", 0, "mode=755,size=1m"); err != nil {
+	if err := mount("local", local, "tmpfs", 0, options); err != nil {
 		return err
 	}
-	dir := filepath.Join(spec.Root, binDir)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	target := filepath.Join(spec.Root, binDir)
+	if err := os.Mkdir(target, 0o755); err != nil {
 		return fmt.Errorf("bind programs: %w", err)
 	}
-	for _, source := range spec.Binaries {
-		target := filepath.Join(dir, filepath.Base(source))
-		if err := os.WriteFile(target, nil, 0o755); err != nil {
-			return fmt.Errorf("bind programs: %w", err)
-		}
-		if err := bindReadOnly(source, target); err != nil {
-			return err
-		}
+	if err := bindReadOnly(spec.Programs, target); err != nil {
+		return err
 	}
-	return mount("local", local, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "mode=755,size=1m")
+	return mount("local", local, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, options)
 }
 
 // mountKernelTrees mounts what every system has: proc and sysfs of the new namespaces, and memory for /run.

@@ -1,0 +1,172 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Where things are inside the environments.
+const (
+	// LinkAddress is where the HOST's agent listens.
+	LinkAddress = "tcp://" + HostAddress + ":7600"
+	linkSocket  = HostAddress + ":7600"
+
+	hostConfig       = "/etc/offload/host.toml"
+	dpuConfig        = "/etc/offload/dpu.toml"
+	certificates     = "/etc/offload/certs"
+	pluginSocket     = "/run/offload/plugins.sock"
+	containerdConfig = "/etc/containerd/offload.toml"
+	containerdSocket = "/run/containerd/containerd.sock"
+	dockerSocket     = "/run/docker.sock"
+	dockerConfig     = "/etc/docker/daemon.json"
+)
+
+// stockContainerd is containerd's configuration where nothing is moved: its defaults, without the CRI that no test
+// of a stock lab uses.
+const stockContainerd = `version = 3
+disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
+`
+
+// startOffload writes both sides' certificates and configuration, and starts the agent and the DPU's daemon.
+func (l *Lab) startOffload(ctx context.Context) error {
+	if err := l.installCertificates(ctx); err != nil {
+		return err
+	}
+	text := func(address, name, more string) []byte {
+		return fmt.Appendf(nil, "version = 1\n\n[link]\n%s = %q\n\n[link.tls]\nca = %q\ncert = %q\nkey = %q\n%s",
+			address, LinkAddress, certificates+"/ca.crt", certificates+"/"+name+".crt", certificates+"/"+name+".key", more)
+	}
+	if err := l.Host.WriteFile(hostConfig, text("listen", "host", l.options.HostConfig), 0o600); err != nil {
+		return fmt.Errorf("configure the host: %w", err)
+	}
+	if err := l.DPU.WriteFile(dpuConfig, text("address", "dpu", l.options.DPUConfig), 0o600); err != nil {
+		return fmt.Errorf("configure the dpu: %w", err)
+	}
+	if err := l.StartAgent(ctx); err != nil {
+		return err
+	}
+	return l.StartDaemon(ctx)
+}
+
+// installCertificates makes a certificate authority on the DPU and gives each side its own certificate and key only.
+func (l *Lab) installCertificates(ctx context.Context) error {
+	const made = "/root/pki"
+	if _, err := l.DPU.Command(ctx, "offloadctl", "pki", "init", "--dir", made).Output(); err != nil {
+		return fmt.Errorf("make certificates: %w", err)
+	}
+	for name, env := range map[string]*Env{"host": l.Host, "dpu": l.DPU} {
+		for _, file := range []string{"ca.crt", name + ".crt", name + ".key"} {
+			text, err := l.DPU.ReadFile(filepath.Join(made, file))
+			if err != nil {
+				return fmt.Errorf("install certificates: %w", err)
+			}
+			if err := env.WriteFile(filepath.Join(certificates, file), text, 0o600); err != nil {
+				return fmt.Errorf("install certificates: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// StartAgent starts the HOST's agent, for the first time or again.
+func (l *Lab) StartAgent(ctx context.Context) (err error) {
+	l.Agent, err = l.Host.Start(ctx, Daemon{
+		Name: "offload-host", Argv: []string{"offload-host"}, Ready: l.Host.Accepts("tcp", linkSocket),
+	})
+	return err
+}
+
+// StartDaemon starts the DPU's daemon, for the first time or again.
+func (l *Lab) StartDaemon(ctx context.Context) (err error) {
+	l.Daemon, err = l.DPU.Start(ctx, Daemon{
+		Name: "offload-dpu", Argv: []string{"offload-dpu"}, Ready: l.DPU.Accepts("unix", pluginSocket),
+	})
+	return err
+}
+
+// StartContainerd starts containerd, for the first time or again. In an offload lab its configuration is the
+// repository's configs/offload.toml as it is.
+func (l *Lab) StartContainerd(ctx context.Context) (err error) {
+	text := []byte(stockContainerd)
+	if l.Kind == Offload {
+		path := filepath.Join(filepath.Dir(l.options.Build), "configs", "offload.toml")
+		if text, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("configure containerd: %w", err)
+		}
+	}
+	if err := l.DPU.WriteFile(containerdConfig, text, 0o644); err != nil {
+		return fmt.Errorf("configure containerd: %w", err)
+	}
+	l.Containerd, err = l.DPU.Start(ctx, Daemon{
+		Name: "containerd", Argv: []string{"containerd", "--config", containerdConfig},
+		Ready: l.DPU.Accepts("unix", containerdSocket), Patience: time.Minute,
+	})
+	return err
+}
+
+// StartDockerd starts dockerd on the running containerd, for the first time or again.
+func (l *Lab) StartDockerd(ctx context.Context) (err error) {
+	config := map[string]any{
+		"containerd": containerdSocket,
+		"features":   map[string]bool{"containerd-snapshotter": true},
+		"hosts":      []string{"unix://" + dockerSocket},
+	}
+	if l.Kind == Offload {
+		config["storage-driver"] = "offload"
+		config["default-runtime"] = "offload"
+		config["runtimes"] = map[string]any{"offload": map[string]string{"runtimeType": "io.containerd.offload.v1"}}
+	}
+	text, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return fmt.Errorf("configure dockerd: %w", err)
+	}
+	if err := l.DPU.WriteFile(dockerConfig, text, 0o644); err != nil {
+		return fmt.Errorf("configure dockerd: %w", err)
+	}
+	l.Dockerd, err = l.DPU.Start(ctx, Daemon{
+		Name: "dockerd", Argv: []string{"dockerd"}, Ready: l.dockerAnswers, Patience: time.Minute,
+	})
+	return err
+}
+
+// dockerAnswers is dockerd's readiness: it listens before it can answer.
+func (l *Lab) dockerAnswers(ctx context.Context) error {
+	conn, err := l.DPU.Dial(ctx, "unix", dockerSocket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	if _, err := conn.Write([]byte("GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")); err != nil {
+		return err
+	}
+	answer := make([]byte, len("HTTP/1.0 200"))
+	if _, err := conn.Read(answer); err != nil {
+		return err
+	}
+	if string(answer[len(answer)-3:]) != "200" {
+		return errors.New("dockerd answers " + string(answer))
+	}
+	return nil
+}
+
+// StopDaemons stops what Open started, DPU first, each as an operator would.
+func (l *Lab) StopDaemons(ctx context.Context) error {
+	var errs []error
+	for _, p := range []*Process{l.Dockerd, l.Containerd, l.Daemon, l.Agent} {
+		errs = append(errs, stopFor(ctx, p))
+	}
+	return errors.Join(errs...)
+}
