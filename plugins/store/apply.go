@@ -5,6 +5,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -59,7 +60,10 @@ func (s *Store) apply(ctx context.Context, req wire.ApplyRequest, native []mount
 	if err := s.begin(req.Snapshot); err != nil {
 		return wire.Result{}, err
 	}
-	dir, opts := s.target(req, native, info)
+	dir, opts, err := s.target(req, native, info)
+	if err != nil {
+		return wire.Result{}, err
+	}
 	if _, err := archive.Apply(ctx, dir, l, opts...); err != nil {
 		return wire.Result{}, err
 	}
@@ -80,20 +84,24 @@ func (s *Store) apply(ctx context.Context, req wire.ApplyRequest, native []mount
 }
 
 // target decides where a layer is unpacked and how. It goes below the overlay,
-// straight into the upper directory, unless the view is mounted: a directory
-// must not change below an overlay that is.
-func (s *Store) target(req wire.ApplyRequest, native []mount.Mount, info snapshots.Info) (dir string, opts []archive.ApplyOpt) {
+// straight into the upper directory. That must not change below an overlay that
+// is mounted, so the view is unmounted, and if it is in use the layer goes
+// through it.
+func (s *Store) target(req wire.ApplyRequest, native []mount.Mount, info snapshots.Info) (dir string, opts []archive.ApplyOpt, err error) {
 	asOverlay := archive.WithConvertWhiteout(archive.OverlayConvertWhiteout)
-	if upper := upperDir(native); upper != "" {
-		if s.mounted(req.Snapshot) {
-			return s.viewPath(req.Snapshot), nil
+	upper := upperDir(native)
+	switch {
+	case upper != "":
+		if err := s.leave(req.Snapshot); errors.Is(err, unix.EBUSY) {
+			return s.viewPath(req.Snapshot), nil, nil
+		} else if err != nil {
+			return "", nil, err
 		}
-		return upper, []archive.ApplyOpt{asOverlay, archive.WithParents(lowerDirs(native))}
+		return upper, []archive.ApplyOpt{asOverlay, archive.WithParents(lowerDirs(native))}, nil
+	case req.Layered || info.Labels[labelParent] != "":
+		return native[0].Source, []archive.ApplyOpt{asOverlay}, nil
 	}
-	if req.Layered || info.Labels[labelParent] != "" {
-		return native[0].Source, []archive.ApplyOpt{asOverlay}
-	}
-	return native[0].Source, nil
+	return native[0].Source, nil, nil
 }
 
 // lowerDirs gives the lower directories of an overlay mount, the uppermost first.

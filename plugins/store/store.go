@@ -95,7 +95,14 @@ func New(ctx context.Context, opts Options) (_ *Store, err error) {
 			_ = s.meta.Close()
 		}
 	}()
-	if s.overlay, err = overlay.NewSnapshotter(s.root, overlay.WithMetaStore(s.meta), overlay.AsynchronousRemove); err != nil {
+	s.overlay, err = overlay.NewSnapshotter(s.root,
+		overlay.WithMetaStore(s.meta),
+		overlay.AsynchronousRemove,
+		// A container may rename directories of its image, as on any other
+		// filesystem. Layers are made from merged views, so what this leaves in
+		// an upper directory is not seen outside the store.
+		overlay.WithMountOptions([]string{"redirect_dir=on"}))
+	if err != nil {
 		return nil, fmt.Errorf("open overlayfs snapshots in %s: %w", s.root, err)
 	}
 	if err := s.load(ctx); err != nil {

@@ -177,6 +177,21 @@ func upperDir(mounts []mount.Mount) string {
 // unmount takes a snapshot's view away if it is there. The caller holds the
 // snapshot's lock for writing.
 func (s *Store) unmount(id wire.ID) error {
+	err := s.leave(id)
+	if errors.Is(err, unix.EBUSY) {
+		path := s.viewPath(id)
+		s.log.Warn("snapshot is still in use, its view is detached", "snapshot", id.String(), "path", path)
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("detach snapshot %s: %w", id, &os.PathError{Op: "umount", Path: path, Err: err})
+		}
+		return s.left(id)
+	}
+	return err
+}
+
+// leave is unmount for a view no one uses. One that is in use stays, and the
+// error is EBUSY.
+func (s *Store) leave(id wire.ID) error {
 	s.mu.Lock()
 	_, known := s.views[id]
 	s.mu.Unlock()
@@ -185,19 +200,19 @@ func (s *Store) unmount(id wire.ID) error {
 	}
 	s.release(wire.SnapshotsDir, id.String())
 	path := s.viewPath(id)
-	if err := unmountBusy(path); errors.Is(err, unix.EBUSY) {
-		s.log.Warn("snapshot is still in use, its view is detached", "snapshot", id.String(), "path", path)
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("detach snapshot %s: %w", id, &os.PathError{Op: "umount", Path: path, Err: err})
-		}
-	} else if err != nil {
+	if err := unmountBusy(path); err != nil {
 		return fmt.Errorf("unmount snapshot %s: %w", id, &os.PathError{Op: "umount", Path: path, Err: err})
 	}
+	return s.left(id)
+}
+
+// left records that a snapshot's view is gone, and removes where it was.
+func (s *Store) left(id wire.ID) error {
 	s.mu.Lock()
 	delete(s.views, id)
 	s.strange[id] = true
 	s.mu.Unlock()
-	if err := removeMountpoint(path); err != nil {
+	if err := removeMountpoint(s.viewPath(id)); err != nil {
 		return fmt.Errorf("unmount snapshot %s: %w", id, err)
 	}
 	return nil
