@@ -117,10 +117,13 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func makeRig(dir string) (*rig, error) {
+func makeRig(dir string) (*rig, error) { return makeRigAt(dir, filepath.Join(dir, "store")) }
+
+// makeRigAt makes a rig whose store is somewhere else.
+func makeRigAt(dir, root string) (*rig, error) {
 	r := &rig{
 		dir:  dir,
-		root: filepath.Join(dir, "store"),
+		root: root,
 		tree: filepath.Join(dir, "tree"),
 		link: plugintest.NewLink(),
 	}
@@ -128,7 +131,7 @@ func makeRig(dir string) (*rig, error) {
 	if err := r.startStore(); err != nil {
 		return r, err
 	}
-	r.onClose(r.stopStore)
+	r.onClose(func() error { return r.stopStore() })
 	if err := r.openContent(); err != nil {
 		return r, err
 	}

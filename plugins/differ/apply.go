@@ -34,7 +34,8 @@ const (
 // Apply unpacks the layer desc into the HOST's snapshot that mounts are of, and
 // gives the descriptor of the layer's tar stream. If it fails the snapshot is of
 // no more use and the caller removes it.
-func (d *Differ) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+func (d *Differ) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (_ ocispec.Descriptor, err error) {
+	defer func() { err = wire.Flat(err) }()
 	var config diff.ApplyConfig
 	for _, o := range opts {
 		if err := o(ctx, desc, &config); err != nil {
@@ -67,7 +68,9 @@ func (d *Differ) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mo
 		Layered:   layered,
 		Sync:      config.SyncFs,
 	}, blob, config.Progress)
-	if err != nil {
+	if wire.FromHost(err) {
+		return ocispec.Descriptor{}, err
+	} else if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("unpack layer %s on host: %w", desc.Digest, err)
 	}
 	return ocispec.Descriptor{
@@ -102,7 +105,7 @@ func (d *Differ) send(ctx context.Context, req wire.ApplyRequest, blob content.R
 	}
 	conn, err := d.open(ctx, wire.ServiceApply, header)
 	if err != nil {
-		return wire.Result{}, fmt.Errorf("reach snapshot store: %w: %w", err, errdefs.ErrUnavailable)
+		return wire.Result{}, unreachable(ctx, err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -122,6 +125,14 @@ func (d *Differ) send(ctx context.Context, req wire.ApplyRequest, blob content.R
 	}
 	progress(req.Size)
 	return a.result, nil
+}
+
+// unreachable is the error of a stream that could not be opened.
+func unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("reach snapshot store: %v: %w", err, errdefs.ErrUnavailable)
 }
 
 type answer struct {

@@ -26,7 +26,8 @@ import (
 // Compare makes the layer that turns the lower snapshot into the upper one and
 // puts it into the content store. No lower mounts stand for an empty directory.
 // The content carries the label containerd.io/uncompressed.
-func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts ...diff.Opt) (ocispec.Descriptor, error) {
+func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts ...diff.Opt) (_ ocispec.Descriptor, err error) {
+	defer func() { err = wire.Flat(err) }()
 	var config diff.Config
 	for _, o := range opts {
 		if err := o(&config); err != nil {
@@ -41,7 +42,9 @@ func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts .
 		return ocispec.Descriptor{}, err
 	}
 	desc, err := d.receive(ctx, req, &config)
-	if err != nil {
+	if wire.FromHost(err) {
+		return ocispec.Descriptor{}, err
+	} else if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("make layer of snapshot %s on host: %w", req.Upper, err)
 	}
 	return desc, nil
@@ -108,7 +111,7 @@ func (d *Differ) receive(ctx context.Context, req wire.DiffRequest, config *diff
 	}
 	conn, err := d.open(ctx, wire.ServiceDiff, header)
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("reach snapshot store: %w: %w", err, errdefs.ErrUnavailable)
+		return ocispec.Descriptor{}, unreachable(ctx, err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -147,7 +150,7 @@ func store(conn io.Reader, cw io.Writer, req wire.DiffRequest, config *diff.Conf
 	_, err = io.CopyBuffer(io.MultiWriter(sink, check), data, make([]byte, wire.MaxData))
 	uncompressed, size, cerr := check.finish(err)
 	if err != nil {
-		return received{}, fmt.Errorf("receive layer: %w", err)
+		return received{}, err
 	}
 	if cerr != nil {
 		return received{}, cerr

@@ -49,15 +49,15 @@ func (c *connection) call(ctx context.Context, do func(ctx context.Context, clie
 	for i := range attempts {
 		var client *ttrpc.Client
 		if client, err = c.get(ctx); err != nil {
-			return err
+			return wire.Flat(err)
 		}
 		err = do(ctx, snapshotsapi.NewTTRPCSnapshotsClient(client), i > 0)
 		if !broken(ctx, err) {
-			return remote(err)
+			return wire.Flat(remote(err))
 		}
 		c.drop(client)
 	}
-	return fmt.Errorf("connection to host keeps breaking: %w: %w", err, errdefs.ErrUnavailable)
+	return wire.Flat(fmt.Errorf("connection to host keeps breaking: %v: %w", err, errdefs.ErrUnavailable))
 }
 
 // broken reports whether err says that the connection failed, rather than the
@@ -89,7 +89,10 @@ func (c *connection) get(ctx context.Context) (*ttrpc.Client, error) {
 	}
 	conn, err := c.open(ctx, wire.ServiceSnapshots, nil)
 	if err != nil {
-		return nil, fmt.Errorf("reach snapshot store on host: %w: %w", err, errdefs.ErrUnavailable)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("reach snapshot store on host: %w", err)
+		}
+		return nil, fmt.Errorf("reach snapshot store on host: %v: %w", err, errdefs.ErrUnavailable)
 	}
 	client = ttrpc.NewClient(conn)
 	c.mu.Lock()

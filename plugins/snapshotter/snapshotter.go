@@ -59,7 +59,7 @@ func (s *Snapshotter) Stat(ctx context.Context, key string) (snapshots.Info, err
 		return err
 	})
 	if err != nil {
-		return snapshots.Info{}, fmt.Errorf("stat snapshot %q: %w", key, err)
+		return snapshots.Info{}, about("stat snapshot", key, err)
 	}
 	return namedInfo(key, r.GetInfo())
 }
@@ -75,7 +75,7 @@ func (s *Snapshotter) Update(ctx context.Context, info snapshots.Info, fieldpath
 		return err
 	})
 	if err != nil {
-		return snapshots.Info{}, fmt.Errorf("update snapshot %q: %w", info.Name, err)
+		return snapshots.Info{}, about("update snapshot", info.Name, err)
 	}
 	return namedInfo(info.Name, r.GetInfo())
 }
@@ -88,7 +88,7 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, e
 		return err
 	})
 	if err != nil {
-		return snapshots.Usage{}, fmt.Errorf("usage of snapshot %q: %w", key, err)
+		return snapshots.Usage{}, about("usage of snapshot", key, err)
 	}
 	return validUsage(r)
 }
@@ -101,7 +101,7 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("mounts of snapshot %q: %w", key, err)
+		return nil, about("mounts of snapshot", key, err)
 	}
 	return s.mounts(r.GetMounts(), snapshots.KindUnknown)
 }
@@ -135,7 +135,7 @@ func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create snapshot %q: %w", key, err)
+		return nil, about("create snapshot", key, err)
 	}
 	return s.mounts(answer.GetMounts(), kind)
 }
@@ -165,7 +165,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("commit snapshot %q as %q: %w", key, name, err)
+		return about("commit snapshot", key, err)
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("remove snapshot %q: %w", key, err)
+		return about("remove snapshot", key, err)
 	}
 	return nil
 }
@@ -210,7 +210,7 @@ func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, filters .
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("list snapshots: %w", err)
+		return about("list snapshots", "", err)
 	}
 	for _, info := range all {
 		if err := fn(ctx, info); err != nil {
@@ -264,7 +264,7 @@ func (s *Snapshotter) Cleanup(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("clean up removed snapshots: %w", err)
+		return about("clean up snapshots", "", err)
 	}
 	return nil
 }
@@ -272,6 +272,17 @@ func (s *Snapshotter) Cleanup(ctx context.Context) error {
 // Close ends the use of the snapshotter and breaks the calls under way. It may
 // be called more than once.
 func (s *Snapshotter) Close() error { return s.link.close() }
+
+// about says what was being done to which snapshot, unless the HOST has said so.
+func about(what, key string, err error) error {
+	switch {
+	case wire.FromHost(err):
+		return err
+	case key == "":
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s %q: %w", what, key, err)
+}
 
 func gather(opts []snapshots.Opt) (info snapshots.Info, err error) {
 	for _, o := range opts {

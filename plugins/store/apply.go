@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -52,11 +53,6 @@ func (s *Store) apply(ctx context.Context, req wire.ApplyRequest, native []mount
 	if info.Kind != snapshots.KindActive {
 		return wire.Result{}, fmt.Errorf("it is not active: %w", errdefs.ErrFailedPrecondition)
 	}
-	l, err := openLayer(req.MediaType, newBlob(r, req.Digest, req.Size))
-	if err != nil {
-		return wire.Result{}, err
-	}
-	defer l.close()
 	if err := s.begin(req.Snapshot); err != nil {
 		return wire.Result{}, err
 	}
@@ -64,6 +60,24 @@ func (s *Store) apply(ctx context.Context, req wire.ApplyRequest, native []mount
 	if err != nil {
 		return wire.Result{}, err
 	}
+	result, err := unpack(ctx, req, dir, opts, r)
+	if err != nil {
+		s.discard(req.Snapshot, dir)
+		return wire.Result{}, err
+	}
+	if err := s.end(req.Snapshot); err != nil {
+		return wire.Result{}, err
+	}
+	return result, nil
+}
+
+// unpack unpacks the blob r gives into dir.
+func unpack(ctx context.Context, req wire.ApplyRequest, dir string, opts []archive.ApplyOpt, r io.Reader) (wire.Result, error) {
+	l, err := openLayer(req.MediaType, newBlob(r, req.Digest, req.Size))
+	if err != nil {
+		return wire.Result{}, err
+	}
+	defer l.close()
 	if _, err := archive.Apply(ctx, dir, l, opts...); err != nil {
 		return wire.Result{}, err
 	}
@@ -77,10 +91,20 @@ func (s *Store) apply(ctx context.Context, req wire.ApplyRequest, native []mount
 			return wire.Result{}, err
 		}
 	}
-	if err := s.end(req.Snapshot); err != nil {
-		return wire.Result{}, err
-	}
 	return l.result(), nil
+}
+
+// discard removes what was unpacked into dir before unpacking failed. It matters
+// most when that was because the disk is full: removing the snapshot takes some
+// bytes, too.
+func (s *Store) discard(id wire.ID, dir string) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	if err != nil {
+		s.log.Warn("a layer that failed to unpack was not discarded", "snapshot", id.String(), "error", err)
+	}
 }
 
 // target decides where a layer is unpacked and how. It goes below the overlay,

@@ -144,7 +144,7 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	if err := s.unmount(id); err != nil {
 		return fmt.Errorf("remove snapshot %q: %w", key, err)
 	}
-	if err := s.overlay.Remove(ctx, key); err != nil {
+	if err := s.withReserve(func() error { return s.overlay.Remove(ctx, key) }); err != nil {
 		return wire.Kind(fmt.Errorf("remove snapshot %q: %w", key, err))
 	}
 	s.mu.Lock()
@@ -217,8 +217,9 @@ func (s *Store) Walk(ctx context.Context, fn snapshots.WalkFunc, filters ...stri
 
 // Cleanup frees the disk space of removed snapshots.
 func (s *Store) Cleanup(ctx context.Context) error {
-	if err := s.overlay.(snapshots.Cleaner).Cleanup(ctx); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("clean up removed snapshots: %w", err)
+	err := s.withReserve(func() error { return s.overlay.(snapshots.Cleaner).Cleanup(ctx) })
+	if err != nil && !errdefs.IsNotFound(err) {
+		return wire.Kind(fmt.Errorf("clean up removed snapshots: %w", err))
 	}
-	return nil
+	return s.keepReserve()
 }

@@ -87,6 +87,9 @@ func New(ctx context.Context, opts Options) (_ *Store, err error) {
 	if err := s.directories(); err != nil {
 		return nil, err
 	}
+	if err := s.keepReserve(); err != nil {
+		return nil, err
+	}
 	if s.meta, err = storage.NewMetaStore(filepath.Join(s.root, "metadata.db"), failIfLocked); err != nil {
 		return nil, fmt.Errorf("open snapshot metadata in %s: %w", s.root, err)
 	}

@@ -48,8 +48,9 @@ var ErrNoSpace error = noSpace{}
 
 type noSpace struct{}
 
-func (noSpace) Error() string   { return syscall.ENOSPC.Error() }
-func (noSpace) Unwrap() []error { return []error{syscall.ENOSPC, errdefs.ErrResourceExhausted} }
+func (noSpace) Error() string        { return syscall.ENOSPC.Error() }
+func (noSpace) Is(target error) bool { return target == syscall.ENOSPC }
+func (noSpace) Unwrap() error        { return errdefs.ErrResourceExhausted }
 
 type errorFrame struct {
 	Code    string `json:"code,omitempty"`
@@ -108,16 +109,39 @@ func parseError(b []byte) error {
 // RemoteError is an error the HOST reported: its words, made printable and
 // bounded, and its kind for errors.Is.
 func RemoteError(message string, kind error) error {
-	return &remoteError{message: "host: " + Printable(message, maxMessage), kind: kind}
+	return &remoteError{message: "host: " + Printable(message, maxMessage), kind: kind, host: true}
 }
 
+// FromHost reports whether err is one the HOST reported. Such an error says what
+// was being done to what.
+func FromHost(err error) bool {
+	var r *remoteError
+	return errors.As(err, &r) && r.host
+}
+
+// remoteError has words and a kind that need not show in them.
 type remoteError struct {
 	message string
 	kind    error
+	host    bool
 }
 
 func (e *remoteError) Error() string { return e.message }
 func (e *remoteError) Unwrap() error { return e.kind }
+
+// Flat gives an error with the words of err and the kind containerd would find in
+// it, and nothing else. An error that wraps several would otherwise arrive at
+// containerd's clients as several lines.
+func Flat(err error) error {
+	if err == nil {
+		return nil
+	}
+	kind := errdefs.Resolve(err)
+	if errors.Is(err, ErrNoSpace) {
+		kind = ErrNoSpace
+	}
+	return &remoteError{message: err.Error(), kind: kind, host: FromHost(err)}
+}
 
 // Printable makes foreign text safe to log and to show: at most limit bytes,
 // valid UTF-8, no control characters.
