@@ -5,7 +5,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +32,14 @@ const (
 // of a stock lab uses.
 const stockContainerd = `version = 3
 disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
+`
+
+// stockDockerd is dockerd's configuration where nothing is moved: the containerd image store, as in the offload system.
+const stockDockerd = `{
+  "containerd": "` + containerdSocket + `",
+  "exec-opts": ["native.cgroupdriver=cgroupfs"],
+  "features": {"containerd-snapshotter": true}
+}
 `
 
 // startOffload writes both sides' certificates and configuration, and starts the agent and the DPU's daemon.
@@ -97,8 +104,7 @@ func (l *Lab) StartDaemon(ctx context.Context) (err error) {
 func (l *Lab) StartContainerd(ctx context.Context) (err error) {
 	text := []byte(stockContainerd)
 	if l.Kind == Offload {
-		path := filepath.Join(filepath.Dir(l.options.Build), "configs", "offload.toml")
-		if text, err = os.ReadFile(path); err != nil {
+		if text, err = l.shippedConfig("offload.toml"); err != nil {
 			return fmt.Errorf("configure containerd: %w", err)
 		}
 	}
@@ -112,21 +118,14 @@ func (l *Lab) StartContainerd(ctx context.Context) (err error) {
 	return err
 }
 
-// StartDockerd starts dockerd on the running containerd, for the first time or again.
+// StartDockerd starts dockerd on the running containerd, for the first time or again. In an offload lab its
+// configuration is the repository's configs/daemon.json as it is.
 func (l *Lab) StartDockerd(ctx context.Context) (err error) {
-	config := map[string]any{
-		"containerd": containerdSocket,
-		"features":   map[string]bool{"containerd-snapshotter": true},
-		"hosts":      []string{"unix://" + dockerSocket},
-	}
+	text := []byte(stockDockerd)
 	if l.Kind == Offload {
-		config["storage-driver"] = "offload"
-		config["default-runtime"] = "offload"
-		config["runtimes"] = map[string]any{"offload": map[string]string{"runtimeType": "io.containerd.offload.v1"}}
-	}
-	text, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return fmt.Errorf("configure dockerd: %w", err)
+		if text, err = l.shippedConfig("daemon.json"); err != nil {
+			return fmt.Errorf("configure dockerd: %w", err)
+		}
 	}
 	if err := l.DPU.WriteFile(dockerConfig, text, 0o644); err != nil {
 		return fmt.Errorf("configure dockerd: %w", err)
@@ -135,6 +134,11 @@ func (l *Lab) StartDockerd(ctx context.Context) (err error) {
 		Name: "dockerd", Argv: []string{"dockerd"}, Ready: l.dockerAnswers, Patience: time.Minute,
 	})
 	return err
+}
+
+// shippedConfig reads a file that the repository ships for users.
+func (l *Lab) shippedConfig(name string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(filepath.Dir(l.options.Build), "configs", name))
 }
 
 // dockerAnswers is dockerd's readiness: it listens before it can answer.

@@ -33,6 +33,8 @@ type Options struct {
 	LogDir string
 	// Bare opens the environments with nothing running in them.
 	Bare bool
+	// Omit leaves programs out, by environment name: host, dpu or stock.
+	Omit map[string][]string
 	// HostConfig and DPUConfig are TOML appended to the generated /etc/offload/host.toml and dpu.toml.
 	HostConfig, DPUConfig string
 }
@@ -97,7 +99,7 @@ func Open(ctx context.Context, options Options) (_ *Lab, err error) {
 	if options.Bare {
 		return l, nil
 	}
-	return l, l.start(ctx)
+	return l, l.Start(ctx)
 }
 
 // complete fills in the defaults and makes sure that everything to run has been built.
@@ -164,7 +166,9 @@ func (o *Options) binaries(env string) ([]string, error) {
 		}
 		files = append(files, ours...)
 	}
-	return slices.DeleteFunc(files, func(file string) bool { return !exists(file) }), nil
+	return slices.DeleteFunc(files, func(file string) bool {
+		return !exists(file) || slices.Contains(o.Omit[env], filepath.Base(file))
+	}), nil
 }
 
 // openEnvironments makes one environment, or two and the link between them.
@@ -226,8 +230,8 @@ func (l *Lab) environments() []*Env {
 	return envs
 }
 
-// start starts the registry and every daemon.
-func (l *Lab) start(ctx context.Context) (err error) {
+// Start starts the registry and every daemon of a lab that was opened bare.
+func (l *Lab) Start(ctx context.Context) (err error) {
 	if l.Registry, err = startRegistry(ctx, l.DPU, filepath.Join(l.options.Build, "images")); err != nil {
 		return err
 	}

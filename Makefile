@@ -1,0 +1,110 @@
+# Copyright The offload Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make help` lists what there is. Everything built or cached is below build/, and `make clean` removes it.
+
+# `make demo SHELL=1` asks for a shell in the demo; to make, SHELL is what runs the recipes.
+ifeq ($(origin SHELL),command line)
+INTERACTIVE ?= $(SHELL)
+endif
+override SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO := $(shell command -v go || echo /usr/local/go/bin/go)
+export PATH := $(PATH):$(dir $(GO))
+
+BUILD := $(CURDIR)/build
+LAB := $(BUILD)/offload-lab
+TOOLS := $(BUILD)/tools
+GOLANGCI_VERSION := v2.15.0
+STATICCHECK_VERSION := v0.8.2
+
+STATIC_BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
+PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v /offload-lab)
+# What needs a lab, and with it the machine to itself, is tested after the rest.
+UNIT = $(shell $(GO) list ./... | grep -v /integration/run)
+
+# Arguments for go test, as in: make test ARGS='-run TestRun/exit -v'
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Variables: ARGS (for go test), INTERACTIVE=1 (make demo: stay in a shell on the DPU)"
+
+.PHONY: deps
+deps: ## Install the Debian packages that are needed and missing (root)
+	@integration/components/deps.sh
+
+.PHONY: components
+components: deps ## Build the pinned containerd, runc, dockerd and docker, once
+	@integration/components/build.sh $(BUILD)/components
+
+.PHONY: build
+build: ## Build our own programs, static, into build/bin
+	@mkdir -p $(BUILD)/bin
+	@$(STATIC_BUILD) -o $(BUILD)/bin/ $(PROGRAMS)
+	@$(STATIC_BUILD) -o $(LAB) ./cmd/offload-lab
+
+$(LAB): build
+
+.PHONY: images
+images: deps build ## Build the container images that the lab serves, once
+	@$(LAB) images --dir $(BUILD)/images
+
+.PHONY: ready
+ready: components build images
+
+.PHONY: test
+test: ready ## Run every test, with the race detector, and the suite in a lab (root)
+	@$(GO) test -race -timeout 20m $(ARGS) $(UNIT)
+	@$(GO) test -race -timeout 30m -count=1 $(ARGS) ./integration/run
+
+.PHONY: test-unit
+test-unit: ready ## Run every test but the suite in a lab
+	@$(GO) test -race -timeout 20m $(ARGS) $(UNIT)
+
+.PHONY: test-suite
+test-suite: ready ## Run the suite in a lab only
+	@$(GO) test -race -timeout 30m -count=1 $(ARGS) ./integration/run
+
+.PHONY: test-stock
+test-stock: ready ## Run the suite against stock daemons, to tell a wrong test from a wrong system
+	@OFFLOAD_LAB_KIND=stock $(GO) test -timeout 30m -count=1 $(ARGS) ./integration/run
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ## Run the linters
+	@$(GO) vet ./...
+	@$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+	@$(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ./...
+
+$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION):
+	@integration/components/tool.sh $(TOOLS) github.com/golangci/golangci-lint/v2/cmd/golangci-lint $(GOLANGCI_VERSION)
+
+$(TOOLS)/staticcheck-$(STATICCHECK_VERSION):
+	@integration/components/tool.sh $(TOOLS) honnef.co/go/tools/cmd/staticcheck $(STATICCHECK_VERSION)
+
+.PHONY: demo
+demo: ready ## Show a docker run on the DPU and its container on the HOST (SHELL=1: and stay in a shell there)
+	@$(LAB) demo $(if $(filter-out 0,$(INTERACTIVE)),--shell)
+
+.PHONY: lab
+lab: ready ## Put a lab up and open a shell on its DPU
+	@$(LAB) up
+
+.PHONY: lab-stock
+lab-stock: ready ## The same with stock daemons in a single environment
+	@$(LAB) up --stock
+
+.PHONY: shell
+shell: ## Open a shell on the DPU of the lab that is up in another terminal
+	@$(LAB) shell dpu
+
+.PHONY: bench-run
+bench-run: ready ## Time docker run and ctr run against the same stock daemons
+	@$(LAB) bench-run --out $(BUILD)/bench/run.json
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	@rm -rf $(BUILD)

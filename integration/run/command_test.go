@@ -1,0 +1,189 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package run
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/container-offload/offload/integration/lab"
+)
+
+// patience is how long any one command may take that has no reason to take long. Nothing may ever hang.
+const patience = 60 * time.Second
+
+// result is what a finished command left.
+type result struct {
+	stdout, stderr string
+	code           int
+	took           time.Duration
+}
+
+func (r result) all() string { return r.stdout + r.stderr }
+
+// try runs a command on the DPU and returns whatever comes of it, except that it must end.
+func try(t *testing.T, argv ...string) result {
+	t.Helper()
+	return tryIn(t, shared.DPU, "", argv...)
+}
+
+func tryIn(t *testing.T, env *lab.Env, stdin string, argv ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var out, errs bytes.Buffer
+	command := env.Command(ctx, argv...)
+	command.Stdout, command.Stderr = &out, &errs
+	if stdin != "" {
+		command.Stdin = strings.NewReader(stdin)
+	}
+	start := time.Now()
+	err := command.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("%s: did not end in %v\n%s%s", strings.Join(argv, " "), patience, out.String(), errs.String())
+	}
+	return result{stdout: out.String(), stderr: errs.String(), code: lab.ExitCode(err), took: time.Since(start)}
+}
+
+// must runs a command on the DPU that has to succeed, and returns its standard output without the end of line.
+func must(t *testing.T, argv ...string) string {
+	t.Helper()
+	r := try(t, argv...)
+	if r.code != 0 {
+		t.Fatalf("%s: exit status %d\n%s", strings.Join(argv, " "), r.code, r.all())
+	}
+	return strings.TrimSuffix(r.stdout, "\n")
+}
+
+// docker runs a docker command that has to succeed.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	return must(t, append([]string{"docker"}, args...)...)
+}
+
+// name is a container's name that says whose it is.
+func name(t *testing.T) string {
+	return strings.Trim(regexp.MustCompile(`[^a-zA-Z0-9]+`).ReplaceAllString(t.Name(), "-"), "-")
+}
+
+// start runs a container in the background, which is removed when the test ends.
+func start(t *testing.T, args ...string) string {
+	t.Helper()
+	id := name(t)
+	docker(t, append([]string{"run", "-d", "--name", id}, args...)...)
+	t.Cleanup(func() { remove(t, id) })
+	return id
+}
+
+// remove removes a container and its volumes, whatever state it is in.
+func remove(t *testing.T, id string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if out, err := shared.DPU.Command(ctx, "docker", "rm", "-f", "-v", id).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// eventually waits for what the system does by itself a moment later.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// printed is a check for eventually: a command's output has the text.
+func printed(t *testing.T, text string, argv ...string) func() error {
+	return func() error {
+		t.Helper()
+		if r := try(t, argv...); !strings.Contains(r.all(), text) {
+			return fmt.Errorf("%s: no %q in %q", strings.Join(argv, " "), text, r.all())
+		}
+		return nil
+	}
+}
+
+// leavesNothing makes the test fail if, on either side, more is there after it than before: a mount, a process, a
+// network namespace, a cgroup, a bundle, a snapshot, a container.
+func leavesNothing(t *testing.T) {
+	t.Helper()
+	before := everything(t)
+	t.Cleanup(func() {
+		var left []string
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			left = everything(t).Since(before)
+			if len(left) == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Errorf("left behind:\n  %s", strings.Join(left, "\n  "))
+	})
+}
+
+// everything observes both sides, and what the daemons on the DPU keep.
+func everything(t *testing.T) lab.Observation {
+	t.Helper()
+	all := lab.Observation{}
+	for _, env := range []*lab.Env{shared.Host, shared.DPU} {
+		o, err := env.Observe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range o {
+			all[env.Name()+": "+line] = true
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for what, script := range map[string]string{
+		"containers": "docker ps -aq; for n in default moby; do ctr -n $n containers ls -q; ctr -n $n tasks ls -q; done",
+		"volumes":    "docker volume ls -q",
+		"networks":   "docker network ls -q",
+		"leases":     "for n in default moby; do ctr -n $n leases ls -q; done",
+		"snapshots":  "for n in default moby; do ctr -n $n snapshots --snapshotter " + snapshotter() + " ls; done",
+	} {
+		out, err := shared.DPU.Shell(ctx, script).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(out)) {
+			all[what+": "+strings.TrimSpace(line)] = true
+		}
+	}
+	return all
+}
+
+func snapshotter() string {
+	if kind() == lab.Stock {
+		return "overlayfs"
+	}
+	return "offload"
+}
+
+// offloadOnly skips what has no meaning where nothing is moved.
+func offloadOnly(t *testing.T) {
+	t.Helper()
+	if kind() != lab.Offload {
+		t.Skip("nothing is moved in a stock lab")
+	}
+}
