@@ -54,6 +54,8 @@ func (e *ResetError) Error() string {
 type RefusedError struct {
 	// Reason is the accepting end's, without control characters.
 	Reason string
+
+	again bool // another connection may be taken
 }
 
 func (e *RefusedError) Error() string { return "session refused by peer: " + e.Reason }

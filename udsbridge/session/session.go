@@ -5,75 +5,236 @@ package session
 
 import (
 	"context"
-	"io"
-	"log/slog"
+	"errors"
+	"fmt"
 	"net"
+	"sync"
 	"time"
 )
 
-// Bounds of what Open takes, in bytes.
 const (
-	MaxService = 255
-	MaxHeader  = 16 << 10
+	// handshakeTimeout bounds the exchange of hello and answer.
+	handshakeTimeout = 10 * time.Second
+	// closeTimeout bounds how long Close waits for the peer.
+	closeTimeout = 5 * time.Second
+	// byeTimeout bounds how long Close waits for the peer to hang up after BYE.
+	byeTimeout = time.Second
+	// ackDelay is how long an acknowledgement may wait for something to go with.
+	ackDelay = 20 * time.Millisecond
+	// batchBytes is about how much is written at once.
+	batchBytes = 256 << 10
 )
 
-// Config says how a session behaves. Zero values mean the defaults.
-type Config struct {
-	// Name is the peer in errors and logs, such as "HOST tcp://10.0.0.1:7600".
-	Name string
-	// ResumeTimeout is how long a session lives without a connection. The shorter
-	// one of both ends holds. Default 5 minutes.
-	ResumeTimeout time.Duration
-	// OpenTimeout is how long Open waits for a connection to come back before it
-	// fails. Default 3 seconds.
-	OpenTimeout time.Duration
-	// ListenGrace is how long, from the session's beginning, streams wait for
-	// somebody to listen for their service; after it, or after Ready, a stream that
-	// nobody listens for is reset at once. Default 10 seconds.
-	ListenGrace time.Duration
-	// KeepaliveInterval is the silence after which the peer is asked for a sign of
-	// life. Default 3 seconds.
-	KeepaliveInterval time.Duration
-	// DeadAfter is the silence after which a connection counts as lost. Default 10
-	// seconds; it must exceed KeepaliveInterval.
-	DeadAfter time.Duration
-	// ReplayBytes bounds what is kept for sending again, in bytes. Default 4 MiB.
-	ReplayBytes int
-	// WindowBytes is the most a stream's peer may send ahead of its reader, in
-	// bytes. A stream starts with less and grows to it as it is read. Default 1 MiB.
-	WindowBytes int
-	// MaxStreams is the most streams the peer may have open at once. Default 4096.
-	MaxStreams int
-	// Logger gets changes of the connection at debug and info level. Default: none.
-	Logger *slog.Logger
-}
-
 // Session is one end of a session. Its methods may be called concurrently.
-type Session struct{}
+//
+// A session has two goroutines: one reads, and on the dialling end also redials;
+// one writes. Streams have none.
+type Session struct {
+	cfg    Config
+	id     sessionID
+	dialer bool
+	onEnd  func() // nil, or called once, with mu held
+	done   chan struct{}
+	// ctx ends with the session.
+	ctx    context.Context
+	cancel context.CancelFunc
 
-// Dial begins a session over a connection that dial makes, and returns when the
-// peer has taken it. If that first connection can't be made, Dial fails at once
-// with dial's error. Later connections, with which the session resumes, are made
-// in the background by the same function, until the session ends; ctx is for
-// Dial only.
-func Dial(ctx context.Context, dial func(context.Context) (net.Conn, error), cfg Config) (*Session, error) {
-	panic("session: not there yet")
+	mu      sync.Mutex
+	core    *core
+	conn    *attachment // nil without a connection
+	resume  time.Duration
+	err     error
+	lastErr error // why there is no connection, or was none last time
+	closing bool   // Close was called
+	leaving bool   // BYE was sent
+	attempt uint32 // the greatest of a hello
+
+	write     sync.Cond // wakes the writer
+	writing   bool      // somebody writes to conn
+	out       batch
+	blocked   []*Stream // wait for room in the log, first come first served
+	changed   chan struct{}
+	lastRead  time.Time
+	keepalive *time.Timer
+	resuming  *time.Timer // ends the session
+	ackTimer  *time.Timer
+	ackArmed  bool
+
+	listeners map[string]*listener
+	waiting   map[string][]*Stream // nobody has listened for them yet
+	ready     bool
+	grace     *time.Timer
+
+	stats Stats
 }
 
-// Acceptor is the accepting end of sessions. Its methods may be called
-// concurrently.
-type Acceptor struct{}
+// errClosedHere is the end of a session after Close.
+var errClosedHere = fmt.Errorf("%w here", ErrClosed)
 
-// NewAcceptor returns an acceptor whose sessions behave as cfg says.
-func NewAcceptor(cfg Config) *Acceptor { panic("session: not there yet") }
+// batch is what is being written.
+type batch struct {
+	ctl  []byte
+	bufs [][]byte
+}
 
-// Handle takes a connection, which is the acceptor's from then on. If it begins a
-// session, Handle returns that and true. If it resumes one, Handle attaches it
-// and returns that session and false. Otherwise the dialling end is told why not
-// and the connection is closed. Handle blocks until the peer has said which, ten
-// seconds at most, or until ctx ends.
-func (a *Acceptor) Handle(ctx context.Context, conn net.Conn) (s *Session, fresh bool, err error) {
-	panic("session: not there yet")
+func newSession(cfg Config, id sessionID, dialer bool) *Session {
+	s := &Session{
+		cfg: cfg, id: id, dialer: dialer,
+		done: make(chan struct{}),
+		core: newCore(cfg.core(dialer)),
+	}
+	s.resume = cfg.ResumeTimeout
+	s.write.L = &s.mu
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// start makes the session live with its first connection.
+func (s *Session) start() {
+	s.grace = time.AfterFunc(s.cfg.ListenGrace, s.Ready)
+	go s.writeLoop()
+}
+
+// terms returns what to tell the peer with a connection.
+func (s *Session) terms() terms {
+	t := s.core.terms()
+	t.resume = s.cfg.ResumeTimeout
+	return t
+}
+
+// attachLocked begins to use a connection, whose other end has sent t. The caller
+// runs readLoop.
+func (s *Session) attachLocked(conn net.Conn, t terms) (*attachment, error) {
+	if err := s.core.connect(t); err != nil {
+		s.failLocked(fmt.Errorf("session with %s: %w", s.cfg.Name, err))
+		return nil, s.err
+	}
+	s.resume = s.cfg.ResumeTimeout
+	if t.resume > 0 {
+		s.resume = min(s.resume, t.resume)
+	}
+	a := attach(conn)
+	s.conn = a
+	if s.resuming != nil {
+		s.resuming.Stop()
+		s.stats.Reconnects++
+	}
+	s.lastRead = time.Now()
+	s.keepalive = time.AfterFunc(s.cfg.KeepaliveInterval, func() { s.checkAlive(a) })
+	s.write.Signal()
+	s.notifyLocked()
+	return a, nil
+}
+
+// detach stops using a connection. It does nothing if that has happened already.
+func (s *Session) detach(a *attachment, reason error) {
+	s.mu.Lock()
+	s.detachLocked(a, reason)
+	s.mu.Unlock()
+}
+
+func (s *Session) detachLocked(a *attachment, reason error) {
+	if s.conn != a {
+		return
+	}
+	s.conn = nil
+	s.core.disconnect()
+	s.keepalive.Stop()
+	// Closing a TLS connection may wait for its peer.
+	go a.conn.Close()
+	if s.err != nil {
+		return
+	}
+	if s.leaving {
+		s.failLocked(errClosedHere)
+		return
+	}
+	s.lastErr = reason
+	s.cfg.Logger.Info("link lost, waiting for it to come back", "peer", s.cfg.Name, "session", s.id, "reason", reason, "for", s.resume)
+	s.resuming = time.AfterFunc(s.resume, s.expire)
+	s.notifyLocked()
+}
+
+// expire ends a session that has had no connection for too long.
+func (s *Session) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		s.failLocked(fmt.Errorf("%w: %s did not come back within %s: %w", ErrLinkLost, s.cfg.Name, s.resume, s.lastErr))
+	}
+}
+
+// failLocked ends the session. The first reason counts.
+func (s *Session) failLocked(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.core.fail(err)
+	s.dispatchLocked()
+	if s.conn != nil {
+		s.detachLocked(s.conn, err)
+	}
+	for _, t := range []*time.Timer{s.grace, s.resuming, s.ackTimer} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	s.closeListenersLocked()
+	for _, st := range s.blocked {
+		st.write.Broadcast()
+	}
+	s.blocked = nil
+	if s.onEnd != nil {
+		s.onEnd()
+	}
+	s.cancel()
+	close(s.done)
+	s.write.Broadcast()
+	s.notifyLocked()
+	s.cfg.Logger.Debug("session ended", "peer", s.cfg.Name, "session", s.id, "reason", err)
+}
+
+// changeLocked returns a channel that is closed when the session connects,
+// disconnects, ends, or has delivered everything.
+func (s *Session) changeLocked() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+func (s *Session) notifyLocked() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// checkAlive asks the peer for a sign of life, or gives the connection up.
+func (s *Session) checkAlive(a *attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != a {
+		return
+	}
+	silence := time.Since(s.lastRead)
+	interval := s.cfg.KeepaliveInterval
+	if !s.dialer {
+		// The dialling end asks first; its questions are signs of life too.
+		interval += interval / 2
+	}
+	if silence >= s.cfg.DeadAfter {
+		s.detachLocked(a, fmt.Errorf("no sign of life for %s", s.cfg.DeadAfter))
+		return
+	}
+	next := interval - silence
+	if next <= 0 {
+		s.core.ping(uint64(silence))
+		s.write.Signal()
+		next = interval
+	}
+	s.keepalive.Reset(min(next, s.cfg.DeadAfter-silence))
 }
 
 // Open opens a stream to a service of the peer. It costs no round trip: a service
@@ -81,34 +242,155 @@ func (a *Acceptor) Handle(ctx context.Context, conn net.Conn) (s *Session, fresh
 // reaches the service with the stream. Without a connection Open waits for one as
 // long as Config.OpenTimeout and ctx allow, then fails with ErrDisconnected.
 func (s *Session) Open(ctx context.Context, service string, header []byte) (*Stream, error) {
-	panic("session: not there yet")
+	st, err := s.open(ctx, service, header)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %q to %s: %w", service, s.cfg.Name, err)
+	}
+	return st, nil
 }
 
-// Listen returns a listener for the streams that the peer opens to a service; its
-// Accept returns *Stream. A service has one listener at a time: Listen replaces
-// an earlier one, which then is closed. On a session that has ended, and once it
-// ends, Accept fails with an error that wraps net.ErrClosed.
-func (s *Session) Listen(service string) net.Listener { panic("session: not there yet") }
+func (s *Session) open(ctx context.Context, service string, header []byte) (*Stream, error) {
+	if !validService(service) {
+		return nil, errors.New("not a name of 1 to 255 bytes of printable text")
+	}
+	if len(header) > MaxHeader {
+		return nil, fmt.Errorf("header of %d bytes, more than %d", len(header), MaxHeader)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.awaitLinkLocked(ctx); err != nil {
+		return nil, err
+	}
+	if s.closing {
+		return nil, ErrClosed
+	}
+	f, err := s.core.open(service, append([]byte(nil), header...))
+	if err != nil {
+		return nil, err
+	}
+	st := newStream(s, f)
+	s.kickLocked()
+	return st, nil
+}
+
+// awaitLinkLocked waits until there is a connection.
+func (s *Session) awaitLinkLocked(ctx context.Context) error {
+	var timeout <-chan time.Time
+	for {
+		if s.err != nil {
+			return s.err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if s.conn != nil {
+			return nil
+		}
+		if timeout == nil {
+			t := time.NewTimer(s.cfg.OpenTimeout)
+			defer t.Stop()
+			timeout = t.C
+		}
+		changed := s.changeLocked()
+		s.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-timeout:
+			err = ErrDisconnected
+		}
+		s.mu.Lock()
+		if err != nil && s.conn == nil && s.err == nil {
+			return fmt.Errorf("%w: %w", err, s.lastErr)
+		}
+	}
+}
 
 // Ready says that all services are listened for: from now on streams for others
 // are reset at once. Without it that begins with the end of Config.ListenGrace.
-func (s *Session) Ready() { panic("session: not there yet") }
+func (s *Session) Ready() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready || s.err != nil {
+		return
+	}
+	s.ready = true
+	s.grace.Stop()
+	for service, streams := range s.waiting {
+		for _, st := range streams {
+			s.resetLocked(st, notOffered(service))
+		}
+	}
+	s.waiting = nil
+	s.kickLocked()
+}
 
 // Close sends what was written, waits until the peer has it, five seconds at
 // most, and ends the session on both ends. The error tells what could not be
 // delivered.
-func (s *Session) Close() error { panic("session: not there yet") }
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	err := s.flushLocked()
+	if s.conn != nil && s.err == nil {
+		s.leaving = true
+		s.core.sayBye("")
+		s.kickLocked()
+		s.awaitLocked(byeTimeout, func() bool { return s.err != nil })
+	}
+	s.failLocked(errClosedHere)
+	return err
+}
+
+// flushLocked waits until the peer has acknowledged everything.
+func (s *Session) flushLocked() error {
+	if s.err != nil {
+		return nil
+	}
+	s.awaitLocked(closeTimeout, func() bool { return s.err != nil || s.core.log.kept() == 0 })
+	if kept := s.core.log.kept(); s.err == nil && kept > 0 {
+		return fmt.Errorf("close session with %s: %d bytes were not delivered within %s", s.cfg.Name, kept, closeTimeout)
+	}
+	if s.err != nil && !errors.Is(s.err, ErrClosed) {
+		return fmt.Errorf("close session with %s: %w", s.cfg.Name, s.err)
+	}
+	return nil
+}
+
+// awaitLocked waits for a change after which until returns true.
+func (s *Session) awaitLocked(timeout time.Duration, until func() bool) {
+	t := time.NewTimer(timeout)
+	defer t.Stop()
+	for !until() {
+		changed := s.changeLocked()
+		s.mu.Unlock()
+		expired := false
+		select {
+		case <-changed:
+		case <-t.C:
+			expired = true
+		}
+		s.mu.Lock()
+		if expired {
+			return
+		}
+	}
+}
 
 // Done returns a channel that is closed when the session has ended. The loss of a
 // connection does not end a session, only of the hope for another.
-func (s *Session) Done() <-chan struct{} { panic("session: not there yet") }
+func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Err returns why the session has ended, and nil before. After Close it wraps
 // ErrClosed.
-func (s *Session) Err() error { panic("session: not there yet") }
-
-// Stats returns figures about the session.
-func (s *Session) Stats() Stats { panic("session: not there yet") }
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
 
 // Stats are figures about a session.
 type Stats struct {
@@ -126,62 +408,17 @@ type Stats struct {
 	LastError string
 }
 
-// Stream is one stream of a session. It is a net.Conn, and its methods may be
-// called concurrently.
-//
-// Read returns io.EOF after the peer's CloseWrite or Close. A stream that either
-// end has reset fails with a *ResetError, one whose session ended with that
-// session's error, after what had arrived has been read.
-type Stream struct{}
-
-var (
-	_ net.Conn      = (*Stream)(nil)
-	_ io.ReaderFrom = (*Stream)(nil)
-	_ io.WriterTo   = (*Stream)(nil)
-)
-
-// Service returns the name of the service the stream was opened to.
-func (st *Stream) Service() string { panic("session: not there yet") }
-
-// Header returns the header the stream was opened with. It must not be changed.
-func (st *Stream) Header() []byte { panic("session: not there yet") }
-
-// Read reads as net.Conn describes.
-func (st *Stream) Read(p []byte) (int, error) { panic("session: not there yet") }
-
-// Write writes as net.Conn describes. It returns once p is on its way: errors of
-// the link show later.
-func (st *Stream) Write(p []byte) (int, error) { panic("session: not there yet") }
-
-// ReadFrom writes what r has to the stream until r ends.
-func (st *Stream) ReadFrom(r io.Reader) (int64, error) { panic("session: not there yet") }
-
-// WriteTo writes to w what the stream has until it ends.
-func (st *Stream) WriteTo(w io.Writer) (int64, error) { panic("session: not there yet") }
-
-// CloseWrite ends the outgoing direction: the peer reads what was written, then
-// io.EOF. The other direction is not touched.
-func (st *Stream) CloseWrite() error { panic("session: not there yet") }
-
-// Close ends both directions. The peer gets what was written, then io.EOF; what it
-// still writes is dropped and its writes fail. Close doesn't wait.
-func (st *Stream) Close() error { panic("session: not there yet") }
-
-// Reset gives up the stream in both directions. What has not been read yet is
-// lost, and the peer gets a ResetError with the text of reason, cut to 1 KiB.
-func (st *Stream) Reset(reason error) { panic("session: not there yet") }
-
-// LocalAddr returns an address that names this end of the session.
-func (st *Stream) LocalAddr() net.Addr { panic("session: not there yet") }
-
-// RemoteAddr returns an address with the peer's name.
-func (st *Stream) RemoteAddr() net.Addr { panic("session: not there yet") }
-
-// SetDeadline sets both deadlines.
-func (st *Stream) SetDeadline(t time.Time) error { panic("session: not there yet") }
-
-// SetReadDeadline sets the deadline of Read, as net.Conn describes.
-func (st *Stream) SetReadDeadline(t time.Time) error { panic("session: not there yet") }
-
-// SetWriteDeadline sets the deadline of Write, as net.Conn describes.
-func (st *Stream) SetWriteDeadline(t time.Time) error { panic("session: not there yet") }
+// Stats returns figures about the session.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Peer = s.cfg.Name
+	st.Connected = s.conn != nil
+	st.Streams = len(s.core.flows)
+	st.ReplayBytes = s.core.log.kept()
+	if s.lastErr != nil {
+		st.LastError = s.lastErr.Error()
+	}
+	return st
+}

@@ -1,0 +1,117 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// attachment is a connection while a session uses it.
+type attachment struct {
+	conn net.Conn
+	raw  syscall.RawConn // nil if the connection isn't a plain socket
+
+	frames frameReader
+
+	// Arguments and results of one system call, kept here so that calls don't
+	// allocate. Reading and writing have their own.
+	in     vector
+	out    vector
+	readv  func(fd uintptr) bool
+	writev func(fd uintptr) bool
+}
+
+// vector is one scattered read or write.
+type vector struct {
+	bufs [][]byte
+	n    int
+	err  error
+}
+
+func attach(conn net.Conn) *attachment {
+	a := &attachment{conn: direct(conn)}
+	if sc, ok := a.conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			a.raw = raw
+		}
+	}
+	a.readv = func(fd uintptr) bool { return a.in.done(unix.Readv(int(fd), a.in.bufs)) }
+	a.writev = func(fd uintptr) bool {
+		a.out.done(unix.Writev(int(fd), a.out.bufs))
+		return true
+	}
+	a.frames.init(a)
+	return a
+}
+
+// direct returns the connection that conn has come to be. A connection that did
+// something to its first bytes offers the plain one below for the rest.
+func direct(conn net.Conn) net.Conn {
+	if d, ok := conn.(interface{ Direct() net.Conn }); ok {
+		if c := d.Direct(); c != nil {
+			return c
+		}
+	}
+	return conn
+}
+
+// done keeps a call's result and reports whether the call is over.
+func (v *vector) done(n int, err error) bool {
+	v.n, v.err = max(n, 0), err
+	return err != unix.EAGAIN && err != unix.EINTR
+}
+
+// read fills b, or the beginning of it and no more if that is what has arrived.
+// What is beyond b goes into more, which may be empty.
+func (a *attachment) read(b, more []byte) (int, error) {
+	if a.raw == nil || len(more) == 0 {
+		return a.conn.Read(b)
+	}
+	a.in.bufs = append(a.in.bufs[:0], b, more)
+	err := a.raw.Read(a.readv)
+	clear(a.in.bufs)
+	switch {
+	case err != nil:
+		return 0, err
+	case a.in.err != nil:
+		return 0, a.in.err
+	case a.in.n == 0:
+		return 0, io.EOF
+	}
+	return a.in.n, nil
+}
+
+// tryWrite writes as much of bufs as the socket takes now, without waiting, and
+// returns how much that is. It only works on plain sockets.
+func (a *attachment) tryWrite(bufs [][]byte) (int, error) {
+	a.out.bufs = bufs
+	err := a.raw.Write(a.writev)
+	a.out.bufs = nil
+	if err != nil {
+		return 0, err
+	}
+	if a.out.err == unix.EAGAIN || a.out.err == unix.EINTR {
+		return 0, nil
+	}
+	return a.out.n, a.out.err
+}
+
+// write writes all of bufs, which it uses up.
+func (a *attachment) write(bufs [][]byte) error {
+	if a.raw == nil {
+		for _, b := range bufs {
+			if _, err := a.conn.Write(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	v := net.Buffers(bufs)
+	_, err := v.WriteTo(a.conn)
+	return err
+}

@@ -1,0 +1,120 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// readLoop takes what arrives on a connection until the connection is lost.
+func (s *Session) readLoop(a *attachment) {
+	defer a.frames.close()
+	arrived := 0
+	for {
+		n, err := a.frames.read()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("connection closed by peer")
+			}
+			s.detach(a, err)
+			return
+		}
+		arrived += n
+		f, ok, err := a.frames.next()
+		if !ok && err == nil && arrived < ackEvery {
+			continue
+		}
+		if !s.receive(a, arrived, f, ok, err) {
+			return
+		}
+		arrived = 0
+	}
+}
+
+// receive takes a frame, if ok, and all that have arrived with it. It reports
+// whether the connection is still good.
+func (s *Session) receive(a *attachment, arrived int, f frame, ok bool, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != a {
+		if f.seg != nil {
+			f.seg.release()
+		}
+		return false
+	}
+	s.lastRead = time.Now()
+	s.stats.ReceivedBytes += uint64(arrived)
+	s.core.arrived(arrived)
+	for ok && err == nil {
+		if err = s.core.receive(f.frameHeader, f.payload, f.seg); err == nil {
+			f, ok, err = a.frames.next()
+		}
+	}
+	s.dispatchLocked()
+	s.admitLocked()
+	switch {
+	case err != nil:
+		s.failLocked(fmt.Errorf("session with %s: %w", s.cfg.Name, err))
+		return false
+	case s.core.bye:
+		s.failLocked(fmt.Errorf("%w by %s", ErrClosed, withReason(s.cfg.Name, s.core.byeReason)))
+		return false
+	}
+	if s.core.log.kept() == 0 {
+		s.notifyLocked()
+	}
+	s.scheduleAckLocked()
+	s.kickLocked()
+	return true
+}
+
+func withReason(name, reason string) string {
+	if reason == "" {
+		return name
+	}
+	return name + ": " + reason
+}
+
+// scheduleAckLocked makes sure that what has arrived is acknowledged soon.
+func (s *Session) scheduleAckLocked() {
+	if s.ackArmed || !s.core.ackWaits() {
+		return
+	}
+	s.ackArmed = true
+	if s.ackTimer == nil {
+		s.ackTimer = time.AfterFunc(ackDelay, s.ackDue)
+	} else {
+		s.ackTimer.Reset(ackDelay)
+	}
+}
+
+func (s *Session) ackDue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ackArmed = false
+	s.core.ackNow()
+	s.kickLocked()
+}
+
+// dispatchLocked does what the core's events ask for.
+func (s *Session) dispatchLocked() {
+	for i, e := range s.core.events {
+		s.core.events[i] = event{}
+		switch e.kind {
+		case eventOpened:
+			s.offerLocked(newStream(s, e.flow))
+		case eventReadable:
+			e.flow.stream.arrivedLocked()
+		case eventWritable:
+			e.flow.stream.write.Broadcast()
+		}
+	}
+	s.core.events = s.core.events[:0]
+	if cap(s.core.events) > 64 {
+		s.core.events = nil
+	}
+}
