@@ -73,7 +73,7 @@ func WriteError(w io.Writer, err error) error {
 	if err := e.Encode(f); err != nil {
 		return fmt.Errorf("encode error: %w", err)
 	}
-	return writeFrame(w, kindError, b.Bytes())
+	return writeFrame(w, kindError, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
 // Kind adds to an error of the system the kind containerd knows it by, if it
