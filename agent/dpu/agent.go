@@ -135,7 +135,7 @@ func keepMounted(ctx context.Context, c *connector) {
 	}
 }
 
-func mountTree(ctx context.Context, c *connector) (*client.Mount, error) {
+func mountTree(ctx context.Context, c *connector) (*client.FS, error) {
 	dir := c.cfg.RemoteFS.Mountpoint
 	// A mount whose process was killed fails every look at it until it is
 	// gone, MkdirAll's too; Mount takes it away.
@@ -152,7 +152,7 @@ func mountTree(ctx context.Context, c *connector) (*client.Mount, error) {
 	return m, nil
 }
 
-func unmount(m *client.Mount, log *slog.Logger) {
+func unmount(m *client.FS, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), unmountTimeout)
 	defer cancel()
 	if err := m.Unmount(ctx); err != nil {

@@ -35,7 +35,16 @@ func try(t *testing.T, argv ...string) result {
 
 func tryIn(t *testing.T, env *lab.Env, stdin string, argv ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	r, err := attempt(t.Context(), env, stdin, argv...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// attempt is try for goroutines, which can't end a test.
+func attempt(ctx context.Context, env *lab.Env, stdin string, argv ...string) (result, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var out, errs bytes.Buffer
 	command := env.Command(ctx, argv...)
@@ -45,10 +54,14 @@ func tryIn(t *testing.T, env *lab.Env, stdin string, argv ...string) result {
 	}
 	start := time.Now()
 	err := command.Run()
+	r := result{stdout: out.String(), stderr: errs.String(), code: lab.ExitCode(err), took: time.Since(start)}
 	if ctx.Err() != nil {
-		t.Fatalf("%s: did not end in %v\n%s%s", strings.Join(argv, " "), patience, out.String(), errs.String())
+		return r, fmt.Errorf("%s: did not end in %v: %s", strings.Join(argv, " "), patience, r.all())
 	}
-	return result{stdout: out.String(), stderr: errs.String(), code: lab.ExitCode(err), took: time.Since(start)}
+	if r.code < 0 {
+		return r, fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, r.all())
+	}
+	return r, nil
 }
 
 // must runs a command on the DPU that has to succeed, and returns its standard output without the end of line.

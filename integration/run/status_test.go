@@ -161,16 +161,22 @@ func TestCount(t *testing.T) {
 	type answer struct {
 		number int
 		result
+		err error
 	}
 	answers := make(chan answer, count)
 	for i := range count {
 		go func() {
-			answers <- answer{i, tryIn(t, shared.DPU, "", "docker", "run", "--rm", "--network", "none", image("busybox"),
-				"sh", "-c", "echo "+strconv.Itoa(i)+"; exit "+strconv.Itoa(i))}
+			r, err := attempt(t.Context(), shared.DPU, "", "docker", "run", "--rm", "--network", "none", image("busybox"),
+				"sh", "-c", "echo "+strconv.Itoa(i)+"; exit "+strconv.Itoa(i))
+			answers <- answer{i, r, err}
 		}()
 	}
 	for range count {
 		a := <-answers
+		if a.err != nil {
+			t.Errorf("container %d: %v", a.number, a.err)
+			continue
+		}
 		if a.code != a.number || a.stdout != strconv.Itoa(a.number)+"\n" {
 			t.Errorf("container %d: exit status %d and %q: %s", a.number, a.code, a.stdout, a.stderr)
 		}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	task "github.com/containerd/containerd/api/runtime/task/v3"
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
@@ -61,9 +61,9 @@ func deleteOnHost(ctx context.Context, ns, id, bundle string) (shim.StopStatus, 
 	}
 	client := ttrpc.NewClient(stream)
 	defer client.Close()
-	var resp task.DeleteResponse
+	var resp taskapi.DeleteResponse
 	// ExecID carries the pod, since a task's files lie below its pod's.
-	if err := client.Call(ctx, wire.ShimsService, "Delete", &task.DeleteRequest{ID: id, ExecID: group}, &resp); err != nil {
+	if err := client.Call(ctx, wire.ShimsService, "Delete", &taskapi.DeleteRequest{ID: id, ExecID: group}, &resp); err != nil {
 		return shim.StopStatus{}, fmt.Errorf("delete shim of %s on %s: %w", id, cfg.Link.Address, err)
 	}
 	return shim.StopStatus{

@@ -27,7 +27,7 @@ type files struct {
 	dir  string
 
 	mu      sync.Mutex
-	mounted *client.Mount
+	mounted *client.FS
 	sockets []*net.UnixListener
 }
 
