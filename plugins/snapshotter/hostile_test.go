@@ -237,8 +237,10 @@ func TestListEnds(t *testing.T) {
 		n    int
 		kind error
 	}{
-		"empty":  {func(snapshotsapi.TTRPCSnapshots_ListServer) error { return nil }, 0, nil},
-		"failed": {func(snapshotsapi.TTRPCSnapshots_ListServer) error { return status.Error(codes.InvalidArgument, "filter") }, 0, errdefs.ErrInvalidArgument},
+		"empty": {func(snapshotsapi.TTRPCSnapshots_ListServer) error { return nil }, 0, nil},
+		"failed": {func(snapshotsapi.TTRPCSnapshots_ListServer) error {
+			return status.Error(codes.InvalidArgument, "filter")
+		}, 0, errdefs.ErrInvalidArgument},
 		"two": {func(ss snapshotsapi.TTRPCSnapshots_ListServer) error {
 			return errors.Join(ss.Send(&snapshotsapi.ListSnapshotsResponse{Info: []*snapshotsapi.Info{good()}}), ss.Send(&snapshotsapi.ListSnapshotsResponse{Info: []*snapshotsapi.Info{good()}}))
 		}, 2, nil},

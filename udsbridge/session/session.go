@@ -44,7 +44,7 @@ type Session struct {
 	conn    *attachment // nil without a connection
 	resume  time.Duration
 	err     error
-	lastErr error // why there is no connection, or was none last time
+	lastErr error  // why there is no connection, or was none last time
 	closing bool   // Close was called
 	leaving bool   // BYE was sent
 	attempt uint32 // the greatest of a hello
