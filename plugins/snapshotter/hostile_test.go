@@ -246,7 +246,7 @@ func TestListEnds(t *testing.T) {
 		}, 2, nil},
 		"failed after one": {func(ss snapshotsapi.TTRPCSnapshots_ListServer) error {
 			return errors.Join(ss.Send(&snapshotsapi.ListSnapshotsResponse{Info: []*snapshotsapi.Info{good()}}), status.Error(codes.Internal, "disk"))
-		}, 0, errdefs.ErrUnknown},
+		}, 0, errdefs.ErrInternal},
 	} {
 		n := 0
 		err := reach(t, &host{list: c.send}).Walk(t.Context(), func(context.Context, snapshots.Info) error { n++; return nil })

@@ -130,15 +130,17 @@ func (e *remoteError) Error() string { return e.message }
 func (e *remoteError) Unwrap() error { return e.kind }
 
 // Flat gives an error with the words of err and the kind containerd would find in
-// it, and nothing else. An error that wraps several would otherwise arrive at
+// it, or [ErrNoSpace] or [ErrProtocol], and nothing else. An error that wraps several would otherwise arrive at
 // containerd's clients as several lines.
 func Flat(err error) error {
 	if err == nil {
 		return nil
 	}
 	kind := errdefs.Resolve(err)
-	if errors.Is(err, ErrNoSpace) {
-		kind = ErrNoSpace
+	for _, finer := range []error{ErrNoSpace, ErrProtocol} {
+		if errors.Is(err, finer) {
+			kind = finer
+		}
 	}
 	return &remoteError{message: err.Error(), kind: kind, host: FromHost(err)}
 }
