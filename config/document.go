@@ -61,7 +61,7 @@ func (d *document) syntax(err error) *Problem {
 // checkVersion is apart from the other rules because, with a version that is
 // not known, nothing else in the file can be judged.
 func (d *document) checkVersion(version any) *Problem {
-	text := ""
+	var text string
 	switch v := version.(type) {
 	case nil:
 		text = fmt.Sprintf("missing; write version = %d at the top of the file", Version)

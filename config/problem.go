@@ -45,7 +45,7 @@ func (p *Problem) Error() string {
 // of.
 func Problems(err error) []*Problem {
 	var one *Problem
-	switch joined, ok := err.(interface{ Unwrap() []error }); { //nolint:errorlint // a walk of the tree, not a test for a kind
+	switch joined, ok := err.(interface{ Unwrap() []error }); {
 	case ok:
 		var all []*Problem
 		for _, e := range joined.Unwrap() {

@@ -71,7 +71,7 @@ func image(t testing.TB) [][]byte {
 }
 
 // put adds a blob to containerd's content store.
-func (r *rig) put(t testing.TB, ctx context.Context, mediaType string, b []byte) ocispec.Descriptor {
+func (r *rig) put(ctx context.Context, t testing.TB, mediaType string, b []byte) ocispec.Descriptor {
 	t.Helper()
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
 	err := content.WriteBlob(ctx, r.content, desc.Digest.String(), bytes.NewReader(b), desc)
@@ -82,7 +82,7 @@ func (r *rig) put(t testing.TB, ctx context.Context, mediaType string, b []byte)
 }
 
 // unpack applies layers on top of each other and gives the last one's name.
-func unpack(t testing.TB, ctx context.Context, sn snapshots.Snapshotter, a diff.Applier, prefix string, layers []ocispec.Descriptor) string {
+func unpack(ctx context.Context, t testing.TB, sn snapshots.Snapshotter, a diff.Applier, prefix string, layers []ocispec.Descriptor) string {
 	t.Helper()
 	parent := ""
 	for i, l := range layers {
@@ -103,7 +103,7 @@ func unpack(t testing.TB, ctx context.Context, sn snapshots.Snapshotter, a diff.
 }
 
 // look mounts a view of a snapshot and gives its tree.
-func look(t testing.TB, ctx context.Context, sn snapshots.Snapshotter, name string) []string {
+func look(ctx context.Context, t testing.TB, sn snapshots.Snapshotter, name string) []string {
 	t.Helper()
 	key := name + "-look"
 	m, err := sn.View(ctx, key, name)
@@ -124,7 +124,7 @@ func look(t testing.TB, ctx context.Context, sn snapshots.Snapshotter, name stri
 }
 
 // stock unpacks layers with containerd's own applier and overlayfs snapshotter.
-func (r *rig) stock(t testing.TB, ctx context.Context, layers []ocispec.Descriptor) []string {
+func (r *rig) stock(ctx context.Context, t testing.TB, layers []ocispec.Descriptor) []string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "stock")
 	sn, err := overlay.NewSnapshotter(root)
@@ -132,7 +132,7 @@ func (r *rig) stock(t testing.TB, ctx context.Context, layers []ocispec.Descript
 		t.Fatal(err)
 	}
 	defer sn.Close()
-	return look(t, ctx, sn, unpack(t, ctx, sn, apply.NewFileSystemApplier(r.content), "stock", layers))
+	return look(ctx, t, sn, unpack(ctx, t, sn, apply.NewFileSystemApplier(r.content), "stock", layers))
 }
 
 func TestLayersAsStock(t *testing.T) {
@@ -151,13 +151,13 @@ func TestLayersAsStock(t *testing.T) {
 			r, ctx := newRig(t), testContext(t)
 			var layers []ocispec.Descriptor
 			for _, l := range image(t) {
-				layers = append(layers, r.put(t, ctx, c.mediaType, c.pack(t, l)))
+				layers = append(layers, r.put(ctx, t, c.mediaType, c.pack(t, l)))
 			}
-			want := r.stock(t, ctx, layers)
+			want := r.stock(ctx, t, layers)
 			if len(want) < 60 {
 				t.Fatalf("stock tree has %d entries only", len(want))
 			}
-			same(t, settled(want), settled(look(t, ctx, r.sn, unpack(t, ctx, r.sn, r.differ, "ours", layers))))
+			same(t, settled(want), settled(look(ctx, t, r.sn, unpack(ctx, t, r.sn, r.differ, "ours", layers))))
 		})
 	}
 }
@@ -171,9 +171,9 @@ func TestParallelUnpack(t *testing.T) {
 			r, ctx := newRig(t), testContext(t)
 			var layers []ocispec.Descriptor
 			for _, l := range image(t) {
-				layers = append(layers, r.put(t, ctx, ocispec.MediaTypeImageLayerGzip, gzipOf(t, l)))
+				layers = append(layers, r.put(ctx, t, ocispec.MediaTypeImageLayerGzip, gzipOf(t, l)))
 			}
-			want := r.stock(t, ctx, layers)
+			want := r.stock(ctx, t, layers)
 			var g errgroup.Group
 			for i, l := range layers {
 				g.Go(func() error {
@@ -204,7 +204,7 @@ func TestParallelUnpack(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			same(t, settled(want), settled(look(t, ctx, r.sn, fmt.Sprint("layer-", len(layers)-1))))
+			same(t, settled(want), settled(look(ctx, t, r.sn, fmt.Sprint("layer-", len(layers)-1))))
 		})
 	}
 }
@@ -212,7 +212,7 @@ func TestParallelUnpack(t *testing.T) {
 func TestApplyGivesDescriptorAndProgress(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
 	plain := tarOf(t, file("a", strings.Repeat("some text ", 500000), 0o644))
-	desc := r.put(t, ctx, ocispec.MediaTypeImageLayer, plain)
+	desc := r.put(ctx, t, ocispec.MediaTypeImageLayer, plain)
 	m, err := r.sn.Prepare(ctx, "key", "")
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func TestApplyGivesDescriptorAndProgress(t *testing.T) {
 func TestHugeSparseFile(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
 	const size = 4<<30 + 4096
-	desc := r.put(t, ctx, ocispec.MediaTypeImageLayerZstd, zstdOf(t, sparseTar("huge", size)))
+	desc := r.put(ctx, t, ocispec.MediaTypeImageLayerZstd, zstdOf(t, sparseTar("huge", size)))
 	m, err := r.sn.Prepare(ctx, "key", "")
 	if err != nil {
 		t.Fatal(err)
@@ -278,8 +278,8 @@ func TestCompareRoundTrip(t *testing.T) {
 	for _, mediaType := range []string{"", ocispec.MediaTypeImageLayer, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerZstd} {
 		t.Run("media type "+mediaType, func(t *testing.T) {
 			r, ctx := newRig(t), testContext(t)
-			base := r.base(t, ctx)
-			lower, upper := r.changed(t, ctx, base)
+			base := r.base(ctx, t)
+			lower, upper := r.changed(ctx, t, base)
 			var opts []diff.Opt
 			if mediaType != "" {
 				opts = append(opts, diff.WithMediaType(mediaType))
@@ -289,7 +289,7 @@ func TestCompareRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.checkLabels(t, ctx, desc)
+			r.checkLabels(ctx, t, desc)
 			if err := r.sn.Commit(ctx, "changed", "container"); err != nil {
 				t.Fatal(err)
 			}
@@ -303,7 +303,7 @@ func TestCompareRoundTrip(t *testing.T) {
 			if err := r.sn.Commit(ctx, "unpacked", "again"); err != nil {
 				t.Fatal(err)
 			}
-			same(t, seconds(look(t, ctx, r.sn, "changed")), seconds(look(t, ctx, r.sn, "unpacked")))
+			same(t, seconds(look(ctx, t, r.sn, "changed")), seconds(look(ctx, t, r.sn, "unpacked")))
 		})
 	}
 }
@@ -338,18 +338,18 @@ func retime(lines []string, to func(string) string) []string {
 }
 
 // base unpacks the test image and gives its name.
-func (r *rig) base(t testing.TB, ctx context.Context) string {
+func (r *rig) base(ctx context.Context, t testing.TB) string {
 	t.Helper()
 	var layers []ocispec.Descriptor
 	for _, l := range image(t) {
-		layers = append(layers, r.put(t, ctx, ocispec.MediaTypeImageLayerGzip, gzipOf(t, l)))
+		layers = append(layers, r.put(ctx, t, ocispec.MediaTypeImageLayerGzip, gzipOf(t, l)))
 	}
-	return unpack(t, ctx, r.sn, r.differ, "base", layers)
+	return unpack(ctx, t, r.sn, r.differ, "base", layers)
 }
 
 // changed starts a container of an image and changes its files, and gives the
 // mounts of the image and of the container.
-func (r *rig) changed(t testing.TB, ctx context.Context, base string) (lower, upper []mount.Mount) {
+func (r *rig) changed(ctx context.Context, t testing.TB, base string) (lower, upper []mount.Mount) {
 	t.Helper()
 	upper, err := r.sn.Prepare(ctx, "container", base)
 	if err != nil {
@@ -376,7 +376,7 @@ func (r *rig) changed(t testing.TB, ctx context.Context, base string) (lower, up
 }
 
 // checkLabels checks that a layer is in the content store and says what is in it.
-func (r *rig) checkLabels(t testing.TB, ctx context.Context, desc ocispec.Descriptor) {
+func (r *rig) checkLabels(ctx context.Context, t testing.TB, desc ocispec.Descriptor) {
 	t.Helper()
 	info, err := r.content.Info(ctx, desc.Digest)
 	if err != nil {
@@ -398,7 +398,7 @@ func (r *rig) checkLabels(t testing.TB, ctx context.Context, desc ocispec.Descri
 // for a first layer.
 func TestCompareWithNothing(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	base := r.base(t, ctx)
+	base := r.base(ctx, t)
 	upper, err := r.sn.View(ctx, "view", base)
 	if err != nil {
 		t.Fatal(err)
@@ -414,8 +414,8 @@ func TestCompareWithNothing(t *testing.T) {
 	if first.Digest != second.Digest {
 		t.Errorf("layers of the same snapshot differ: %s and %s", first.Digest, second.Digest)
 	}
-	name := unpack(t, ctx, r.sn, r.differ, "flat", []ocispec.Descriptor{first})
-	same(t, seconds(look(t, ctx, r.sn, base)), seconds(look(t, ctx, r.sn, name)))
+	name := unpack(ctx, t, r.sn, r.differ, "flat", []ocispec.Descriptor{first})
+	same(t, seconds(look(ctx, t, r.sn, base)), seconds(look(ctx, t, r.sn, name)))
 	if found, err := filepath.Glob(filepath.Join(r.tree, ".empty-*")); err != nil || len(found) > 0 {
 		t.Errorf("left behind: %v %v", found, err)
 	}
@@ -455,7 +455,7 @@ func TestNotOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	desc := r.put(t, ctx, ocispec.MediaTypeImageLayer, tarOf(t))
+	desc := r.put(ctx, t, ocispec.MediaTypeImageLayer, tarOf(t))
 	typed := func(mediaType string) ocispec.Descriptor { d := desc; d.MediaType = mediaType; return d }
 	bind := func(source string) []mount.Mount { return []mount.Mount{{Type: "bind", Source: source}} }
 	for name, c := range map[string]struct {

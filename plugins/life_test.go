@@ -41,14 +41,14 @@ func (r *rig) views(t testing.TB) map[string]int {
 }
 
 // layered makes a snapshot of two layers, so that what is on top is an overlay.
-func (r *rig) layered(t testing.TB, ctx context.Context) string {
+func (r *rig) layered(ctx context.Context, t testing.TB) string {
 	t.Helper()
-	unpackAs(t, ctx, r, "lower", file("a", "lower", 0o644))
+	unpackAs(ctx, t, r, "lower", file("a", "lower", 0o644))
 	m, err := r.sn.Prepare(ctx, "upper-key", "lower")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.differ.Apply(ctx, r.put(t, ctx, ocispec.MediaTypeImageLayer, tarOf(t, file("b", "upper", 0o644))), m); err != nil {
+	if _, err := r.differ.Apply(ctx, r.put(ctx, t, ocispec.MediaTypeImageLayer, tarOf(t, file("b", "upper", 0o644))), m); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.sn.Commit(ctx, "upper", "upper-key"); err != nil {
@@ -60,7 +60,7 @@ func (r *rig) layered(t testing.TB, ctx context.Context) string {
 // TestResolveOnce looks at one path from many sides at once.
 func TestResolveOnce(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	m, err := r.sn.Prepare(ctx, "key", r.layered(t, ctx))
+	m, err := r.sn.Prepare(ctx, "key", r.layered(ctx, t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestResolveOnce(t *testing.T) {
 
 func TestResolveUnknown(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	r.layered(t, ctx)
+	r.layered(ctx, t)
 	for _, name := range []string{"1", "2", "3", "0", "01", "-1", "x", "", "..", "1/..", "99999999999999999999999"} {
 		err := r.store.Resolve(ctx, "snapshots", name)
 		if !errdefs.IsNotFound(err) || !errors.Is(err, fs.ErrNotExist) {
@@ -102,7 +102,7 @@ func TestResolveUnknown(t *testing.T) {
 // TestViewKinds checks what is mounted, and that a view can't be written.
 func TestViewKinds(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	upper := r.layered(t, ctx)
+	upper := r.layered(ctx, t)
 	for _, c := range []struct {
 		name string
 		make func() ([]mount.Mount, error)
@@ -136,7 +136,7 @@ func TestViewKinds(t *testing.T) {
 // TestRestart starts a second process on the store of one that went away.
 func TestRestart(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	upper := r.layered(t, ctx)
+	upper := r.layered(ctx, t)
 	var keep []mount.Mount
 	for i, c := range []func(context.Context, string, string, ...snapshots.Opt) ([]mount.Mount, error){r.sn.Prepare, r.sn.View} {
 		for j, parent := range []string{"", "lower", upper} {
@@ -209,7 +209,7 @@ func TestRestart(t *testing.T) {
 // mount, or is not what it should be.
 func TestRestartUncovers(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	upper := r.layered(t, ctx)
+	upper := r.layered(ctx, t)
 	m, err := r.sn.Prepare(ctx, "key", upper)
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestRestartUncovers(t *testing.T) {
 // mounted, as after a crash between the two.
 func TestRestartAfterCommit(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	upper := r.layered(t, ctx)
+	upper := r.layered(ctx, t)
 	m, err := r.sn.Prepare(ctx, "key", upper)
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +282,7 @@ func TestBusy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, ctx := newRig(t), testContext(t)
-			m, err := r.sn.Prepare(ctx, "key", r.layered(t, ctx))
+			m, err := r.sn.Prepare(ctx, "key", r.layered(ctx, t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -301,7 +301,7 @@ func TestBusy(t *testing.T) {
 				t.Errorf("resolve: expected not found, got %v", err)
 			}
 			if c.name == "commit" {
-				if seen := strings.Join(look(t, ctx, r.sn, "name"), "\n"); !strings.Contains(seen, "/open ") {
+				if seen := strings.Join(look(ctx, t, r.sn, "name"), "\n"); !strings.Contains(seen, "/open ") {
 					t.Errorf("not in the layer: %s", seen)
 				}
 			}
@@ -324,7 +324,7 @@ func TestReleaseBeforeUnmount(t *testing.T) {
 	if err := r.startStore(); err != nil {
 		t.Fatal(err)
 	}
-	m, err := r.sn.Prepare(ctx, "key", r.layered(t, ctx))
+	m, err := r.sn.Prepare(ctx, "key", r.layered(ctx, t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func TestReleaseBeforeUnmount(t *testing.T) {
 // container what it runs on.
 func TestFailedCommitKeepsView(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	m, err := r.sn.Prepare(ctx, "key", r.layered(t, ctx))
+	m, err := r.sn.Prepare(ctx, "key", r.layered(ctx, t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func TestFailedCommitKeepsView(t *testing.T) {
 // looks at it again: it has to be the same filesystem.
 func TestOneOverlayPerUpper(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	m, err := r.sn.Prepare(ctx, "key", r.layered(t, ctx))
+	m, err := r.sn.Prepare(ctx, "key", r.layered(ctx, t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,9 +400,9 @@ func TestOneOverlayPerUpper(t *testing.T) {
 // TestManyAtOnce unpacks, mounts, compares, commits and removes all at once.
 func TestManyAtOnce(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	upper := r.layered(t, ctx)
-	desc := r.put(t, ctx, ocispec.MediaTypeImageLayerGzip, gzipOf(t, tarOf(t, file("c", strings.Repeat("c", 1<<20), 0o644), file(".wh.a", "", 0))))
-	want := look(t, ctx, r.sn, unpack(t, ctx, r.sn, r.differ, "first", []ocispec.Descriptor{desc}))
+	upper := r.layered(ctx, t)
+	desc := r.put(ctx, t, ocispec.MediaTypeImageLayerGzip, gzipOf(t, tarOf(t, file("c", strings.Repeat("c", 1<<20), 0o644), file(".wh.a", "", 0))))
+	want := look(ctx, t, r.sn, unpack(ctx, t, r.sn, r.differ, "first", []ocispec.Descriptor{desc}))
 	var g errgroup.Group
 	for i := range 24 {
 		g.Go(func() error {
@@ -446,7 +446,7 @@ func TestManyAtOnce(t *testing.T) {
 	if v := r.views(t); len(v) != 0 {
 		t.Errorf("still mounted: %v", v)
 	}
-	got := look(t, ctx, r.sn, "name-1")
+	got := look(ctx, t, r.sn, "name-1")
 	if !slices.ContainsFunc(got, func(l string) bool { return strings.HasPrefix(l, "/c ") }) || len(want) != 2 {
 		t.Errorf("layer is %v", got)
 	}

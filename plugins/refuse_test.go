@@ -24,21 +24,22 @@ import (
 )
 
 // apply sends bytes to the HOST as a DPU would, but with any claims about them.
-func (r *rig) apply(ctx context.Context, req wire.ApplyRequest, b []byte) (wire.Result, error) {
+func (r *rig) apply(ctx context.Context, req wire.ApplyRequest, b []byte) error {
 	header, err := req.Encode()
 	if err != nil {
-		return wire.Result{}, err
+		return err
 	}
 	conn, err := r.link.Open(ctx, wire.ServiceApply, header)
 	if err != nil {
-		return wire.Result{}, err
+		return err
 	}
 	defer conn.Close()
 	go func() {
 		_, _ = conn.Write(b)
 		_ = wire.CloseWrite(conn)
 	}()
-	return wire.ReadResult(conn)
+	_, err = wire.ReadResult(conn)
+	return err
 }
 
 // id gives the id in a snapshot's mounts.
@@ -92,7 +93,7 @@ func TestApplyRefusesWrongBlobs(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.claim.Snapshot = r.id(t, m)
-			_, err = r.apply(ctx, c.claim, c.sent)
+			err = r.apply(ctx, c.claim, c.sent)
 			if err == nil {
 				t.Fatal("it was taken")
 			}
@@ -105,14 +106,14 @@ func TestApplyRefusesWrongBlobs(t *testing.T) {
 				}
 			}
 			t.Log(err)
-			r.checkUnusable(t, ctx, m)
+			r.checkUnusable(ctx, t, m)
 		})
 	}
 }
 
 // checkUnusable checks that a snapshot that was not completely unpacked can be
 // removed and nothing else, also by the next process.
-func (r *rig) checkUnusable(t *testing.T, ctx context.Context, m []mount.Mount) {
+func (r *rig) checkUnusable(ctx context.Context, t *testing.T, m []mount.Mount) {
 	t.Helper()
 	for range 2 {
 		if err := r.store.UnmountAll(ctx); err != nil {
@@ -125,7 +126,7 @@ func (r *rig) checkUnusable(t *testing.T, ctx context.Context, m []mount.Mount) 
 			t.Errorf("commit: expected failed precondition, got %v", err)
 		}
 		empty := tarOf(t)
-		if _, err := r.apply(ctx, wire.ApplyRequest{Snapshot: r.id(t, m), MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(empty), Size: int64(len(empty))}, empty); !errdefs.IsFailedPrecondition(err) {
+		if err := r.apply(ctx, wire.ApplyRequest{Snapshot: r.id(t, m), MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(empty), Size: int64(len(empty))}, empty); !errdefs.IsFailedPrecondition(err) {
 			t.Errorf("apply: expected failed precondition, got %v", err)
 		}
 		if err := r.stop(); err != nil {
@@ -166,13 +167,13 @@ func TestApplyStaysInside(t *testing.T) {
 					t.Fatal(err)
 				}
 				if parent != "" {
-					unpackAs(t, ctx, r, parent, file("base", "x", 0o644))
+					unpackAs(ctx, t, r, parent, file("base", "x", 0o644))
 				}
 				before := tree(t, outside)
 				for i, e := range entries {
 					entries[i].Linkname = strings.ReplaceAll(e.Linkname, "OUTSIDE", outside)
 				}
-				desc := r.put(t, ctx, ocispec.MediaTypeImageLayer, tarOf(t, entries...))
+				desc := r.put(ctx, t, ocispec.MediaTypeImageLayer, tarOf(t, entries...))
 				m, err := r.sn.Prepare(ctx, "key", parent)
 				if err != nil {
 					t.Fatal(err)
@@ -201,9 +202,9 @@ func TestApplyStaysInside(t *testing.T) {
 }
 
 // unpackAs makes a committed snapshot of one layer.
-func unpackAs(t testing.TB, ctx context.Context, r *rig, name string, entries ...entry) {
+func unpackAs(ctx context.Context, t testing.TB, r *rig, name string, entries ...entry) {
 	t.Helper()
-	desc := r.put(t, ctx, ocispec.MediaTypeImageLayer, tarOf(t, entries...))
+	desc := r.put(ctx, t, ocispec.MediaTypeImageLayer, tarOf(t, entries...))
 	m, err := r.sn.Prepare(ctx, name+"-key", "")
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +240,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := testContext(t)
-	desc := r.put(t, ctx, ocispec.MediaTypeImageLayerZstd, zstdOf(t, tarOf(t, entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "big", Mode: 0o644}, sparse: 32 << 20})))
+	desc := r.put(ctx, t, ocispec.MediaTypeImageLayerZstd, zstdOf(t, tarOf(t, entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "big", Mode: 0o644}, sparse: 32 << 20})))
 	m, err := r.sn.Prepare(ctx, "a container", "")
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +258,7 @@ func TestDiskFull(t *testing.T) {
 	if err := errors.Join(r.sn.Remove(ctx, "a container"), r.store.Cleanup(ctx)); err != nil {
 		t.Fatalf("remove on a full disk: %v", err)
 	}
-	unpackAs(t, ctx, r, "small", file("a", "fits", 0o644))
+	unpackAs(ctx, t, r, "small", file("a", "fits", 0o644))
 
 	// A container that fills the disk can be removed, too.
 	if m, err = r.sn.Prepare(ctx, "writer", "small"); err != nil {

@@ -29,10 +29,10 @@ import (
 )
 
 const (
-	// remountMin and remountMax bound the pause between two attempts to mount
+	// shortestRemount and longestRemount bound the pause between two attempts to mount
 	// the tree.
-	remountMin = 100 * time.Millisecond
-	remountMax = 2 * time.Second
+	shortestRemount = 100 * time.Millisecond
+	longestRemount  = 2 * time.Second
 	// unmountTimeout bounds how long the daemon's end waits for the mount's.
 	unmountTimeout = 5 * time.Second
 )
@@ -113,11 +113,11 @@ func listen(path string) (net.Listener, error) {
 // keepMounted keeps the HOST's tree mounted until ctx ends. A mount whose
 // connection has ended for good is replaced as soon as there is another.
 func keepMounted(ctx context.Context, c *connector) {
-	pause := remountMin
+	pause := shortestRemount
 	for {
 		m, err := mountTree(ctx, c)
 		if err == nil {
-			pause = remountMin
+			pause = shortestRemount
 			select {
 			case <-m.Done():
 			case <-ctx.Done():
@@ -130,7 +130,7 @@ func keepMounted(ctx context.Context, c *connector) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
-			pause = min(2*pause, remountMax)
+			pause = min(2*pause, longestRemount)
 		}
 	}
 }

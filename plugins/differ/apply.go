@@ -132,7 +132,7 @@ func unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("reach snapshot store: %v: %w", err, errdefs.ErrUnavailable)
+	return fmt.Errorf("reach snapshot store: %w: %w", err, errdefs.ErrUnavailable)
 }
 
 type answer struct {

@@ -57,7 +57,7 @@ func (c *connection) call(ctx context.Context, do func(ctx context.Context, clie
 		}
 		c.drop(client)
 	}
-	return wire.Flat(fmt.Errorf("connection to host keeps breaking: %v: %w", err, errdefs.ErrUnavailable))
+	return wire.Flat(fmt.Errorf("connection to host keeps breaking: %w: %w", err, errdefs.ErrUnavailable))
 }
 
 // broken reports whether err says that the connection failed, rather than the
@@ -92,7 +92,7 @@ func (c *connection) get(ctx context.Context) (*ttrpc.Client, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("reach snapshot store on host: %w", err)
 		}
-		return nil, fmt.Errorf("reach snapshot store on host: %v: %w", err, errdefs.ErrUnavailable)
+		return nil, fmt.Errorf("reach snapshot store on host: %w: %w", err, errdefs.ErrUnavailable)
 	}
 	client = ttrpc.NewClient(conn)
 	c.mu.Lock()

@@ -92,7 +92,9 @@ func reach(t *testing.T, h *host) *snapshotter.Snapshotter {
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
-		<-served
+		if err := <-served; !errors.Is(err, ttrpc.ErrServerClosed) {
+			t.Error(err)
+		}
 		link.Close()
 	})
 	return sn

@@ -78,13 +78,13 @@ func (s *Store) hold(ctx context.Context, req wire.DiffRequest) (lower, upper st
 	}()
 	upper = s.viewPath(req.Upper)
 	ids := []wire.ID{req.Upper}
-	switch {
-	case req.Lower == 0:
+	switch req.Lower {
+	case 0:
 		if lower, err = s.emptyDir(); err != nil {
 			return "", "", nil, err
 		}
 		undo = append(undo, func() { _ = os.Remove(lower) })
-	case req.Lower == req.Upper:
+	case req.Upper:
 		lower = upper
 	default:
 		lower = s.viewPath(req.Lower)

@@ -47,11 +47,11 @@ func (s *Store) View(ctx context.Context, key, parent string, opts ...snapshots.
 
 type createFunc func(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error)
 
-func (s *Store) create(ctx context.Context, key, parent string, opts []snapshots.Opt, make createFunc) ([]mount.Mount, error) {
+func (s *Store) create(ctx context.Context, key, parent string, opts []snapshots.Opt, begin createFunc) ([]mount.Mount, error) {
 	if err := validateNew(key, parent, opts); err != nil {
 		return nil, err
 	}
-	if _, err := make(ctx, key, parent, opts...); err != nil {
+	if _, err := begin(ctx, key, parent, opts...); err != nil {
 		return nil, wire.Kind(fmt.Errorf("create snapshot %q: %w", key, err))
 	}
 	id, info, err := s.lookup(ctx, key)
@@ -89,7 +89,7 @@ func (s *Store) Commit(ctx context.Context, name, key string, opts ...snapshots.
 	if err := validateKey("key", key); err != nil {
 		return err
 	}
-	id, _, unlock, err := s.lockKey(ctx, key)
+	id, unlock, err := s.lockKey(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	if err := validateKey("key", key); err != nil {
 		return err
 	}
-	id, _, unlock, err := s.lockKey(ctx, key)
+	id, unlock, err := s.lockKey(ctx, key)
 	if err != nil {
 		return err
 	}

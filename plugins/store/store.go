@@ -127,11 +127,11 @@ func (s *Store) directories() error {
 		if err := os.MkdirAll(*dir, 0o700); err != nil {
 			return fmt.Errorf("make snapshot store directory: %w", err)
 		}
-		real, err := filepath.EvalSymlinks(*dir)
+		spelt, err := filepath.EvalSymlinks(*dir)
 		if err != nil {
 			return fmt.Errorf("find snapshot store directory: %w", err)
 		}
-		*dir = real
+		*dir = spelt
 	}
 	if err := os.MkdirAll(filepath.Join(s.tree, wire.SnapshotsDir), 0o700); err != nil {
 		return fmt.Errorf("make snapshot tree: %w", err)
@@ -178,22 +178,21 @@ func (s *Store) lookup(ctx context.Context, key string) (id wire.ID, info snapsh
 }
 
 // lockKey locks the snapshot with the given key for change.
-func (s *Store) lockKey(ctx context.Context, key string) (id wire.ID, info snapshots.Info, unlock func(), err error) {
+func (s *Store) lockKey(ctx context.Context, key string) (id wire.ID, unlock func(), err error) {
 	for {
 		if id, _, err = s.lookup(ctx, key); err != nil {
-			return 0, snapshots.Info{}, nil, err
+			return 0, nil, err
 		}
 		if unlock, err = s.locks.lock(ctx, id); err != nil {
-			return 0, snapshots.Info{}, nil, fmt.Errorf("wait for snapshot %q: %w", key, err)
+			return 0, nil, fmt.Errorf("wait for snapshot %q: %w", key, err)
 		}
 		var now wire.ID
-		now, info, err = s.lookup(ctx, key)
-		if err != nil {
+		if now, _, err = s.lookup(ctx, key); err != nil {
 			unlock()
-			return 0, snapshots.Info{}, nil, err
+			return 0, nil, err
 		}
 		if now == id {
-			return id, info, unlock, nil
+			return id, unlock, nil
 		}
 		unlock() // removed and made anew while waiting
 	}

@@ -91,7 +91,7 @@ func TestBadRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(old, new string) []byte { return bytes.Replace(good, []byte(old), []byte(new), 1) }
+	with := func(from, to string) []byte { return bytes.Replace(good, []byte(from), []byte(to), 1) }
 	for name, h := range map[string][]byte{
 		"empty":             nil,
 		"not json":          []byte("x"),

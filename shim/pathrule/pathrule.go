@@ -59,7 +59,7 @@ func Resolve(p string) (Place, error) {
 	defer unix.Close(fd)
 	// The descriptor pins the file: what is asked of it below is about one
 	// file, whatever happens to the path meanwhile.
-	real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	actual, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
 		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
 	}
@@ -71,7 +71,7 @@ func Resolve(p string) (Place, error) {
 	if err != nil {
 		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
 	}
-	place, err := locate(m, real)
+	place, err := locate(m, actual)
 	if err != nil {
 		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
 	}
@@ -81,8 +81,8 @@ func Resolve(p string) (Place, error) {
 }
 
 // locate applies the rule to a path with no symbolic links that lies on m.
-func locate(m *mountinfo.Info, real string) (Place, error) {
-	place := Place{DPU: real, FS: m.FSType, ReadOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro")}
+func locate(m *mountinfo.Info, actual string) (Place, error) {
+	place := Place{DPU: actual, FS: m.FSType, ReadOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro")}
 	if m.FSType != FSType {
 		return place, nil
 	}
@@ -95,9 +95,9 @@ func locate(m *mountinfo.Info, real string) (Place, error) {
 	if !path.IsAbs(base) {
 		return Place{}, fmt.Errorf("remotefs mount %s has source %q, want %s/PATH", m.Mountpoint, m.Source, sourcePrefix)
 	}
-	rest, ok := cutPath(real, m.Mountpoint)
+	rest, ok := cutPath(actual, m.Mountpoint)
 	if !ok {
-		return Place{}, fmt.Errorf("%s is not below its mount point %s", real, m.Mountpoint)
+		return Place{}, fmt.Errorf("%s is not below its mount point %s", actual, m.Mountpoint)
 	}
 	place.Host = path.Join(base, m.Root, rest)
 	return place, nil
