@@ -6,9 +6,19 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log"
 	"log/slog"
 	"net"
+	"os"
+	"strings"
+	"sync"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/remotefs/wire"
 )
 
 // FSType is the type that a mount has in mountinfo.
@@ -67,7 +77,16 @@ type Stats struct {
 }
 
 // FS is a mounted file system. Its methods may be called concurrently.
-type FS struct{}
+type FS struct {
+	mountpoint string
+	dev        uint64
+	conn       *conn
+	files      *files
+	served     chan struct{} // closed when the kernel asks nothing any more
+
+	unmount sync.Mutex
+	gone    bool // unmounted, protected by unmount
+}
 
 // Mount mounts a server's export on the directory (or, if the export is a
 // file, on the file) mountpoint. It opens the connection with open, which gets
@@ -77,20 +96,238 @@ type FS struct{}
 // When the connection ends, every operation on the mount fails with EIO, and
 // Done is closed.
 func Mount(ctx context.Context, open func(context.Context) (net.Conn, error), mountpoint string, opts Options) (*FS, error) {
-	return nil, errors.ErrUnsupported
+	m, err := mount(ctx, open, mountpoint, opts)
+	if err != nil {
+		return nil, fmt.Errorf("mount export %q on %s: %w", opts.Export, mountpoint, err)
+	}
+	return m, nil
 }
+
+func mount(ctx context.Context, open func(context.Context) (net.Conn, error), mountpoint string, opts Options) (*FS, error) {
+	if err := detachStale(mountpoint); err != nil {
+		return nil, err
+	}
+	nc, err := open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the server: %w", err)
+	}
+	c := newConn(nc)
+	root, err := c.hello(ctx, opts.Export)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	m := &FS{mountpoint: mountpoint, conn: c, files: newFiles(c, opts), served: make(chan struct{})}
+	if err := m.attach(root.Attr.Mode, opts); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// attach mounts, and starts to answer the kernel.
+func (m *FS) attach(mode uint32, opts Options) error {
+	dev, err := mountKernel(m.mountpoint, mode, opts)
+	if err != nil {
+		return err
+	}
+	kernel, err := fuse.NewServer(m.files, fmt.Sprintf("/dev/fd/%d", dev), kernelOptions(opts))
+	if err != nil {
+		return errors.Join(fmt.Errorf("start FUSE: %w", err), unix.Unmount(m.mountpoint, unix.MNT_DETACH), unix.Close(dev))
+	}
+	go m.conn.run()
+	go func() {
+		kernel.Serve()
+		close(m.served)
+	}()
+	var st unix.Stat_t
+	if err := unix.Stat(m.mountpoint, &st); err == nil {
+		m.dev = st.Dev
+	}
+	quietPoll(m.mountpoint)
+	return nil
+}
+
+func kernelOptions(opts Options) *fuse.MountOptions {
+	o := &fuse.MountOptions{
+		Name:          "remotefs",
+		MaxWrite:      maxIO(opts),
+		MaxReadAhead:  maxIO(opts),
+		MaxBackground: 64,
+		EnableLocks:   true,
+		EnableAcl:     true,
+		DisableSplice: true,
+		ExtraCapabilities: fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_DONT_MASK | fuse.CAP_HANDLE_KILLPRIV_V2 |
+			fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO | fuse.CAP_SETXATTR_EXT | fuse.CAP_DIRECT_IO_ALLOW_MMAP,
+		Logger: log.New(logWriter{opts.Logger}, "", 0),
+	}
+	if opts.Cache == CacheAlways {
+		o.ExtraCapabilities |= fuse.CAP_WRITEBACK_CACHE
+	}
+	if opts.Small {
+		o.MaxBackground = 12
+	}
+	return o
+}
+
+// maxIO bounds what one request reads or writes, in bytes. Every reader of the
+// kernel's requests has a buffer of that size.
+func maxIO(opts Options) int {
+	if opts.Small {
+		return 128 << 10
+	}
+	return wire.MaxData
+}
+
+// logWriter gives go-fuse's messages to the mount's logger.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	if w.log != nil {
+		w.log.Debug("fuse", "message", strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
+
+// mountKernel mounts and returns the descriptor that the kernel's requests come
+// from.
+func mountKernel(mountpoint string, mode uint32, opts Options) (int, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(mountpoint, &st); err != nil {
+		return -1, &os.PathError{Op: "stat", Path: mountpoint, Err: err}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR != (mode&unix.S_IFMT == unix.S_IFDIR) {
+		return -1, fmt.Errorf("one of the export and the mount point is a directory, the other is not: %w", unix.ENOTDIR)
+	}
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: "/dev/fuse", Err: err}
+	}
+	flags := uintptr(0)
+	if opts.ReadOnly {
+		flags |= unix.MS_RDONLY
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, mode&unix.S_IFMT, maxIO(opts))
+	if err := unix.Mount(opts.Source, mountpoint, FSType, flags, data); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("mount FUSE: %w", err)
+	}
+	return fd, nil
+}
+
+// quietPoll makes the kernel learn that the mount has no poll, before the Go
+// runtime asks with all of its threads.
+func quietPoll(mountpoint string) {
+	fd, err := unix.Open(mountpoint, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+}
+
+// detachStale takes away mounts whose process has died.
+func detachStale(mountpoint string) error {
+	for range 16 {
+		var st unix.Stat_t
+		if err := unix.Lstat(mountpoint, &st); err != unix.ENOTCONN && err != unix.ECONNABORTED {
+			return nil
+		}
+		if err := unix.Unmount(mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("take away the dead mount: %w", err)
+		}
+	}
+	return unix.EBUSY
+}
+
+// The pause between two attempts to unmount what is in use.
+const (
+	unmountPauseMin = 5 * time.Millisecond
+	unmountPauseMax = 200 * time.Millisecond
+)
+
+// servedTimeout bounds how long Unmount waits for the kernel's last request.
+const servedTimeout = time.Second
 
 // Unmount unmounts the file system and ends its connection. While files on it
 // are in use it tries again until ctx ends; then it detaches the mount from the
 // tree, so that the files left in use fail with EIO.
-func (m *FS) Unmount(ctx context.Context) error { return errors.ErrUnsupported }
+func (m *FS) Unmount(ctx context.Context) error {
+	m.unmount.Lock()
+	defer m.unmount.Unlock()
+	if m.gone {
+		return nil
+	}
+	err := m.detach(ctx)
+	m.conn.fail(errClosed)
+	m.abort()
+	if err != nil {
+		return fmt.Errorf("unmount %s: %w", m.mountpoint, err)
+	}
+	m.gone = true
+	// Files still in use after a detach keep the kernel's side alive until
+	// they are closed; they fail already.
+	select {
+	case <-m.served:
+	case <-time.After(servedTimeout):
+	}
+	return nil
+}
+
+func (m *FS) detach(ctx context.Context) error {
+	pause := unmountPauseMin
+	for {
+		select {
+		case <-m.served:
+			// Somebody else unmounted it, and may have mounted something.
+			return nil
+		default:
+		}
+		flags := unix.UMOUNT_NOFOLLOW
+		if ctx.Err() != nil {
+			flags |= unix.MNT_DETACH
+		}
+		err := unix.Unmount(m.mountpoint, flags)
+		if err != unix.EBUSY {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-m.served:
+		case <-time.After(pause):
+			pause = min(2*pause, unmountPauseMax)
+		}
+	}
+}
+
+// abort makes the kernel fail whatever it still waits for. The connection is
+// known by the device number of the mount.
+func (m *FS) abort() {
+	select {
+	case <-m.served:
+		return
+	case <-time.After(unmountPauseMax):
+	}
+	if m.dev == 0 {
+		return
+	}
+	_ = os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", unix.Minor(m.dev)), []byte("1"), 0)
+}
 
 // Done is closed when the mount is of no more use: when it was unmounted, by
 // whomever, or its connection has ended. Unmount is still needed then.
-func (m *FS) Done() <-chan struct{} { return nil }
+func (m *FS) Done() <-chan struct{} { return m.conn.ended }
 
 // Err says why Done was closed: nil after an unmount.
-func (m *FS) Err() error { return nil }
+func (m *FS) Err() error { return m.conn.reason() }
 
 // Stats returns the counters.
-func (m *FS) Stats() Stats { return Stats{} }
+func (m *FS) Stats() Stats {
+	return Stats{
+		Requests: m.conn.requests.Load(), Errors: m.conn.errors.Load(),
+		Sent: m.conn.out.Sent(), Received: m.conn.in.Received(),
+		ReadBytes: m.conn.read.Load(), WrittenBytes: m.conn.written.Load(),
+		Nodes: int(m.files.nodes.Load()), Handles: int(m.files.handles.Load()),
+		InFlight: m.conn.inFlight(),
+	}
+}

@@ -6,9 +6,18 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/remotefs/wire"
 )
 
 // Options are a server's. The zero value is usable.
@@ -27,6 +36,26 @@ type Options struct {
 	// MaxBytes bounds the memory that file data of one client's requests
 	// take at once. 0 means 64 MiB; less than 4 MiB is raised to that.
 	MaxBytes int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxHandles <= 0 {
+		o.MaxHandles = 65536
+	}
+	if o.MaxNodes <= 0 {
+		o.MaxNodes = 4194304
+	}
+	if o.MaxRequests <= 0 {
+		o.MaxRequests = 128
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 64 << 20
+	}
+	o.MaxBytes = max(o.MaxBytes, 4<<20)
+	return o
 }
 
 // Export is a directory or a file that clients see.
@@ -49,34 +78,140 @@ type Export struct {
 	Resolve func(ctx context.Context, rel, name string) error
 }
 
+// export is an Export that clients see now.
+type export struct {
+	Export
+	fd      int // of the root, O_PATH
+	key     nodeKey
+	removed atomic.Bool
+}
+
 // Server serves exports. Its methods may be called concurrently.
 type Server struct {
-	opts Options
-	log  *slog.Logger
+	opts  Options
+	log   *slog.Logger
+	creds *creator
 
-	mu sync.Mutex
+	mu       sync.Mutex
+	exports  map[string]*export
+	sessions map[*session]struct{}
 }
 
 // New returns a server that exports nothing yet.
 func New(opts Options) *Server {
-	log := opts.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	opts = opts.withDefaults()
+	return &Server{
+		opts: opts, log: opts.Logger, creds: newCreator(),
+		exports: map[string]*export{}, sessions: map[*session]struct{}{},
 	}
-	return &Server{opts: opts, log: log}
 }
 
 // Add exports e from now on, to connected clients too. It fails with
 // errdefs.ErrAlreadyExists if there is an export of that name.
-func (s *Server) Add(e Export) error { return errors.ErrUnsupported }
+func (s *Server) Add(e Export) error {
+	if !validName(e.Name) {
+		return fmt.Errorf("export %q: the name is not 1 to %d bytes without a slash: %w", e.Name, wire.MaxName, errdefs.ErrInvalidArgument)
+	}
+	x, err := openExport(e)
+	if err != nil {
+		return fmt.Errorf("export %s as %q: %w", e.Path, e.Name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.exports[e.Name]; ok {
+		unix.Close(x.fd)
+		return fmt.Errorf("export %q: %w", e.Name, errdefs.ErrAlreadyExists)
+	}
+	s.exports[e.Name] = x
+	return nil
+}
+
+func openExport(e Export) (*export, error) {
+	real, err := filepath.EvalSymlinks(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	x := &export{Export: e}
+	if e.CrossMounts {
+		x.fd, err = unix.Open(real, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	} else {
+		// A copy of the one mount, with nothing mounted on it.
+		x.fd, err = unix.OpenTree(unix.AT_FDCWD, real, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := statFD(x.fd)
+	if err != nil {
+		unix.Close(x.fd)
+		return nil, err
+	}
+	x.key = keyOf(&st)
+	return x, nil
+}
 
 // Remove ends an export. Clients get ESTALE for whatever they hold of it, and
 // no descriptor below its path is left open when Remove returns, except those
 // of requests that are being worked on. It fails with errdefs.ErrNotFound if
 // there is no such export.
-func (s *Server) Remove(name string) error { return errors.ErrUnsupported }
+func (s *Server) Remove(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, ok := s.exports[name]
+	if !ok {
+		return fmt.Errorf("export %q: %w", name, errdefs.ErrNotFound)
+	}
+	delete(s.exports, name)
+	x.removed.Store(true)
+	for sess := range s.sessions {
+		sess.drop(x)
+	}
+	return unix.Close(x.fd)
+}
+
+// root gives a descriptor of its own of an export's root.
+func (s *Server) root(name string) (*export, int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, ok := s.exports[name]
+	if !ok {
+		return nil, -1, unix.ENOENT
+	}
+	fd, err := unix.FcntlInt(uintptr(x.fd), unix.F_DUPFD_CLOEXEC, 0)
+	return x, fd, err
+}
+
+// names lists the exports.
+func (s *Server) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]string, 0, len(s.exports))
+	for n := range s.exports {
+		names = append(names, n)
+	}
+	return names
+}
 
 // Serve answers one client on conn until the client is gone, ctx ends or the
 // client breaks the protocol, then closes conn and whatever the client had
 // open. It returns nil when the client ended the connection.
-func (s *Server) Serve(ctx context.Context, conn net.Conn) error { return errors.ErrUnsupported }
+func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
+	sess := newSession(s, conn)
+	s.mu.Lock()
+	s.sessions[sess] = struct{}{}
+	s.mu.Unlock()
+	err := sess.run(ctx)
+	s.mu.Lock()
+	delete(s.sessions, sess)
+	s.mu.Unlock()
+	sess.close()
+	if err != nil && !errors.Is(err, ctx.Err()) {
+		s.log.Debug("remotefs client lost", "error", err)
+	}
+	return err
+}
+
+// validName reports whether a client may use name in a directory.
+func validName(name string) bool {
+	return name != "" && name != "." && name != ".." && len(name) <= wire.MaxName && !strings.ContainsAny(name, "/\x00")
+}

@@ -1,0 +1,109 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/remotefs/wire"
+)
+
+// version is what tells one state of a file's content from another.
+type version struct {
+	size         uint64
+	mtime, ctime wire.Time
+}
+
+// note remembers what the kernel is told of a node.
+func (f *files) note(node uint64, a *wire.Attr) {
+	f.mu.Lock()
+	f.seen[node] = version{a.Size, a.Mtime, a.Ctime}
+	f.mu.Unlock()
+}
+
+// changed remembers a node's attributes, and reports whether they are others
+// than the kernel was told.
+func (f *files) changed(node uint64, a *wire.Attr) bool {
+	v := version{a.Size, a.Mtime, a.Ctime}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, ok := f.seen[node]
+	f.seen[node] = v
+	return !ok || old != v
+}
+
+func setAttr(out *fuse.Attr, a *wire.Attr) {
+	out.Ino = a.Ino
+	out.Size = min(a.Size, 1<<63-1)
+	out.Blocks = a.Blocks
+	out.Atime, out.Atimensec = uint64(a.Atime.Sec), a.Atime.Nsec
+	out.Mtime, out.Mtimensec = uint64(a.Mtime.Sec), a.Mtime.Nsec
+	out.Ctime, out.Ctimensec = uint64(a.Ctime.Sec), a.Ctime.Nsec
+	out.Mode, out.Nlink = a.Mode, a.Nlink
+	out.Uid, out.Gid = a.UID, a.GID
+	// The kernel's 32-bit form of a device number.
+	out.Rdev = a.Minor&0xff | a.Major<<8 | a.Minor&^0xff<<12
+	out.Blksize = a.Blksize
+}
+
+func setTimeout(sec *uint64, nsec *uint32, d time.Duration) {
+	*sec, *nsec = uint64(d/time.Second), uint32(d%time.Second)
+}
+
+// setEntry tells the kernel of a file that was looked up.
+func (f *files) setEntry(out *fuse.EntryOut, e *wire.Entry) fuse.Status {
+	if !plausible(e) {
+		return fuse.EIO
+	}
+	out.NodeId = e.Node
+	out.Generation = 0
+	if e.Flags&wire.EntryVolatile == 0 {
+		setTimeout(&out.EntryValid, &out.EntryValidNsec, f.entryTimeout)
+	}
+	setTimeout(&out.AttrValid, &out.AttrValidNsec, f.attrTimeout)
+	setAttr(&out.Attr, &e.Attr)
+	f.note(e.Node, &e.Attr)
+	f.nodes.Add(1)
+	return fuse.OK
+}
+
+// plausible reports whether an entry is one that the kernel can be told of: go-fuse
+// keeps the highest node for itself, and no name leads to the root.
+func plausible(e *wire.Entry) bool {
+	if e.Node <= fuse.FUSE_ROOT_ID || e.Node == ^uint64(0) {
+		return false
+	}
+	switch e.Attr.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
+		return true
+	}
+	return false
+}
+
+func (f *files) setAttrOut(out *fuse.AttrOut, node uint64, a *wire.Attr) {
+	setTimeout(&out.AttrValid, &out.AttrValidNsec, f.attrTimeout)
+	setAttr(&out.Attr, a)
+	f.note(node, a)
+}
+
+func setSxTime(out *fuse.SxTime, t wire.Time) { out.Sec, out.Nsec = uint64(t.Sec), t.Nsec }
+
+func (f *files) setStatxOut(out *fuse.StatxOut, node uint64, a *wire.Attr) {
+	setTimeout(&out.AttrValid, &out.AttrValidNsec, f.attrTimeout)
+	out.Mask = unix.STATX_BASIC_STATS
+	if a.Btime != (wire.Time{}) {
+		out.Mask |= unix.STATX_BTIME
+	}
+	out.Ino, out.Size, out.Blocks, out.Blksize = a.Ino, min(a.Size, 1<<63-1), a.Blocks, a.Blksize
+	out.Mode, out.Nlink, out.Uid, out.Gid = uint16(a.Mode), a.Nlink, a.UID, a.GID
+	out.RdevMajor, out.RdevMinor = a.Major, a.Minor
+	setSxTime(&out.Atime, a.Atime)
+	setSxTime(&out.Mtime, a.Mtime)
+	setSxTime(&out.Ctime, a.Ctime)
+	setSxTime(&out.Btime, a.Btime)
+	f.note(node, a)
+}

@@ -1,0 +1,241 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/remotefs/framing"
+	"github.com/container-offload/offload/remotefs/wire"
+)
+
+// helloTimeout bounds how long the server may take to answer the first request.
+const helloTimeout = 30 * time.Second
+
+// errClosed ends a connection that was closed on this side.
+var errClosed = errors.New("mount was closed")
+
+// call is a request that waits for its reply.
+type call struct {
+	req  wire.Request
+	rep  wire.Reply
+	dest []byte // where the reply's data goes
+	err  unix.Errno
+	done chan struct{}
+}
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func newCall(op wire.Op) *call {
+	c := calls.Get().(*call)
+	c.req.Op = op
+	return c
+}
+
+func (c *call) free() {
+	c.req, c.rep, c.dest, c.err = wire.Request{}, wire.Reply{}, nil, 0
+	calls.Put(c)
+}
+
+// conn is the connection to the server. Its methods may be called concurrently.
+type conn struct {
+	net net.Conn
+	in  *framing.Receiver
+	out *framing.Sender
+
+	requests, errors, read, written atomic.Uint64
+
+	mu      sync.Mutex
+	lastID  uint32
+	pending map[uint32]*call
+	err     error
+	ended   chan struct{}
+}
+
+func newConn(c net.Conn) *conn {
+	return &conn{
+		net: c, in: framing.NewReceiver(c), out: framing.NewSender(c),
+		pending: map[uint32]*call{}, ended: make(chan struct{}),
+	}
+}
+
+// hello says what is to be mounted and returns its root.
+func (c *conn) hello(ctx context.Context, export string) (wire.Entry, error) {
+	stop := context.AfterFunc(ctx, func() { c.net.Close() })
+	defer stop()
+	_ = c.net.SetDeadline(time.Now().Add(helloTimeout))
+	req := wire.Request{Op: wire.OpHello, Magic: wire.Magic, Version: wire.Version, Name: export}
+	if err := c.out.Send(wire.Header{Kind: wire.KindRequest, Op: wire.OpHello}, req.AppendBody, nil, nil); err != nil {
+		return wire.Entry{}, err
+	}
+	h, body, err := c.in.Next()
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return wire.Entry{}, fmt.Errorf("wait for the server's hello: %w", err)
+	}
+	if h.Kind != wire.KindReply || h.Op != wire.OpHello || h.Data != 0 {
+		return wire.Entry{}, fmt.Errorf("%w: the server's first frame is no hello", wire.ErrProtocol)
+	}
+	if h.Errno != 0 {
+		return wire.Entry{}, h.Errno.Local()
+	}
+	var rep wire.Reply
+	if err := rep.ParseBody(wire.OpHello, body); err != nil {
+		return wire.Entry{}, err
+	}
+	if rep.Magic != wire.Magic || rep.Version != wire.Version {
+		return wire.Entry{}, fmt.Errorf("%w: server speaks version %d", wire.ErrProtocol, rep.Version)
+	}
+	_ = c.net.SetDeadline(time.Time{})
+	return rep.Entry, nil
+}
+
+// run takes replies until the connection ends.
+func (c *conn) run() {
+	var err error
+	for err == nil {
+		err = c.receive()
+	}
+	c.fail(err)
+}
+
+func (c *conn) receive() error {
+	h, body, err := c.in.Next()
+	if err != nil {
+		return err
+	}
+	if h.Kind != wire.KindReply {
+		return fmt.Errorf("%w: server sent a frame of kind %d", wire.ErrProtocol, h.Kind)
+	}
+	c.mu.Lock()
+	p := c.pending[h.ID]
+	delete(c.pending, h.ID)
+	c.mu.Unlock()
+	if p == nil || p.req.Op != h.Op {
+		err = fmt.Errorf("%w: reply to nothing that was asked", wire.ErrProtocol)
+	} else {
+		err = c.take(p, h, body)
+	}
+	if p != nil {
+		if err != nil {
+			p.err = unix.EIO
+		}
+		p.done <- struct{}{}
+	}
+	return err
+}
+
+// take decodes a reply.
+func (c *conn) take(p *call, h wire.Header, body []byte) error {
+	if h.Errno != 0 {
+		p.err = h.Errno.Local()
+		return nil
+	}
+	if err := p.rep.ParseBody(h.Op, body); err != nil {
+		return err
+	}
+	if h.Data > len(p.dest) {
+		return fmt.Errorf("%w: %s reply with %d bytes of data, %d were asked for", wire.ErrProtocol, h.Op, h.Data, len(p.dest))
+	}
+	p.rep.Data = p.dest[:h.Data]
+	return c.in.Data(p.rep.Data)
+}
+
+// fail ends the connection; every request fails from now on.
+func (c *conn) fail(err error) {
+	c.net.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	for id, p := range c.pending {
+		delete(c.pending, id)
+		p.err = unix.EIO
+		p.done <- struct{}{}
+	}
+	close(c.ended)
+}
+
+// reason says why the connection ended; nil while it lasts or if this side
+// ended it.
+func (c *conn) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err == nil || c.err == errClosed:
+		return nil
+	case c.err == io.EOF:
+		return fmt.Errorf("server closed the connection: %w", io.ErrUnexpectedEOF)
+	}
+	return fmt.Errorf("connection to the server: %w", c.err)
+}
+
+// do sends a request and waits for its reply. When cancel is closed the server
+// is asked to give up.
+func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
+	c.requests.Add(1)
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		c.errors.Add(1)
+		return unix.EIO
+	}
+	for {
+		c.lastID++
+		if _, ok := c.pending[c.lastID]; !ok {
+			break
+		}
+	}
+	id := c.lastID
+	c.pending[id] = p
+	c.mu.Unlock()
+
+	var sent chan struct{}
+	var done func()
+	if len(p.req.Data) > 0 {
+		// The kernel's buffer, which is lent until this returns.
+		sent = make(chan struct{})
+		done = func() { close(sent) }
+	}
+	if err := c.out.Send(wire.Header{Kind: wire.KindRequest, Op: p.req.Op, ID: id}, p.req.AppendBody, p.req.Data, done); err != nil {
+		c.fail(err)
+	}
+	select {
+	case <-p.done:
+	case <-cancel:
+		_ = c.out.Send(wire.Header{Kind: wire.KindCancel, Op: p.req.Op, ID: id}, nil, nil, nil)
+		<-p.done
+	}
+	if sent != nil {
+		<-sent
+	}
+	if p.err != 0 {
+		c.errors.Add(1)
+	}
+	return p.err
+}
+
+// tell sends a request that has no reply.
+func (c *conn) tell(req *wire.Request) {
+	_ = c.out.Send(wire.Header{Kind: wire.KindRequest, Op: req.Op}, req.AppendBody, req.Data, nil)
+}
+
+func (c *conn) inFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending)
+}
