@@ -34,7 +34,7 @@ func Build(ctx context.Context, dir string) error {
 	if have, err := os.ReadFile(stamp); err == nil && string(have) == want {
 		return nil
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := clearDir(dir); err != nil {
 		return fmt.Errorf("build images: %w", err)
 	}
 	work := filepath.Join(dir, "work")
@@ -57,6 +57,20 @@ func Build(ctx context.Context, dir string) error {
 	}
 	if err := os.WriteFile(stamp, []byte(want), 0o644); err != nil {
 		return fmt.Errorf("build images: %w", err)
+	}
+	return nil
+}
+
+// clearDir removes what is in dir and leaves dir, which may be a link to where images are kept.
+func clearDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
