@@ -35,7 +35,8 @@ func try(t *testing.T, argv ...string) result {
 
 func tryIn(t *testing.T, env *lab.Env, stdin string, argv ...string) result {
 	t.Helper()
-	r, err := attempt(t.Context(), env, stdin, argv...)
+	// Not the test's own context, which has ended when it cleans up.
+	r, err := attempt(context.Background(), env, stdin, argv...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func attempt(ctx context.Context, env *lab.Env, stdin string, argv ...string) (r
 	err := command.Run()
 	r := result{stdout: out.String(), stderr: errs.String(), code: lab.ExitCode(err), took: time.Since(start)}
 	if ctx.Err() != nil {
-		return r, fmt.Errorf("%s: did not end in %v: %s", strings.Join(argv, " "), patience, r.all())
+		return r, fmt.Errorf("%s: %w after %v: %s", strings.Join(argv, " "), ctx.Err(), r.took, r.all())
 	}
 	if r.code < 0 {
 		return r, fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, r.all())
@@ -104,6 +105,13 @@ func remove(t *testing.T, id string) {
 	}
 }
 
+// removeCtr removes a container of ctr that a failed test may have left, whatever state it is in.
+func removeCtr(t *testing.T, id string) {
+	t.Helper()
+	try(t, "ctr", "tasks", "rm", "-f", id)
+	try(t, "ctr", "containers", "rm", id)
+}
+
 // eventually waits for what the system does by itself a moment later.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
@@ -135,12 +143,17 @@ func printed(t *testing.T, text string, argv ...string) func() error {
 // network namespace, a cgroup, a bundle, a snapshot, a container.
 func leavesNothing(t *testing.T) {
 	t.Helper()
-	before := everything(t)
+	leavesNothingIn(t, shared)
+}
+
+func leavesNothingIn(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	before := everything(t, l)
 	t.Cleanup(func() {
 		var left []string
 		deadline := time.Now().Add(10 * time.Second)
 		for {
-			left = everything(t).Since(before)
+			left = everything(t, l).Since(before)
 			if len(left) == 0 {
 				return
 			}
@@ -154,10 +167,10 @@ func leavesNothing(t *testing.T) {
 }
 
 // everything observes both sides, and what the daemons on the DPU keep.
-func everything(t *testing.T) lab.Observation {
+func everything(t *testing.T, l *lab.Lab) lab.Observation {
 	t.Helper()
 	all := lab.Observation{}
-	for _, env := range []*lab.Env{shared.Host, shared.DPU} {
+	for _, env := range []*lab.Env{l.Host, l.DPU} {
 		o, err := env.Observe()
 		if err != nil {
 			t.Fatal(err)
@@ -173,14 +186,14 @@ func everything(t *testing.T) lab.Observation {
 		"volumes":    "docker volume ls -q",
 		"networks":   "docker network ls -q",
 		"leases":     "for n in default moby; do ctr -n $n leases ls -q; done",
-		"snapshots":  "for n in default moby; do ctr -n $n snapshots --snapshotter " + snapshotter() + " ls; done",
+		"snapshots":  "for n in default moby; do ctr -n $n snapshots --snapshotter " + snapshotter() + " ls | tail -n +2; done",
 	} {
-		out, err := shared.DPU.Shell(ctx, script).Output()
+		out, err := l.DPU.Shell(ctx, script).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(out)) {
-			all[what+": "+strings.TrimSpace(line)] = true
+			all[what+": "+strings.Join(strings.Fields(line), " ")] = true
 		}
 	}
 	return all

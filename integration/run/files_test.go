@@ -136,11 +136,17 @@ func TestBindFile(t *testing.T) {
 	dir := dpuDir(t)
 	write(t, dir+"/only", "one file\n")
 	write(t, dir+"/other", "not given\n")
-	out := docker(t, "run", "--rm", "--mount", "type=bind,src="+dir+"/only,dst=/etc/only", image("busybox"), "sh", "-c",
-		"cat /etc/only; echo more >> /etc/only; ls /etc/other 2>&1")
-	_ = out
+	script := "cat /etc/only; test -e /etc/other && echo other; echo more >> /etc/only || true"
+	mount := "type=bind,src=" + dir + "/only,dst=/etc/only"
+	if out := docker(t, "run", "--rm", "--mount", mount, image("busybox"), "sh", "-c", script); out != "one file" {
+		t.Errorf("in the container: %q", out)
+	}
 	if text := read(t, dir+"/only"); text != "one file\nmore\n" {
 		t.Errorf("on the DPU: %q", text)
+	}
+	r := try(t, "docker", "run", "--rm", "--mount", mount+",readonly", image("busybox"), "sh", "-c", script)
+	if r.code != 0 || r.stdout != "one file\nmore\n" || !strings.Contains(r.stderr, "Read-only file system") {
+		t.Errorf("read-only: exit status %d, output %q, errors %q", r.code, r.stdout, r.stderr)
 	}
 }
 
@@ -158,6 +164,7 @@ func TestCtrBind(t *testing.T) {
 
 // TestVolume holds that a volume outlives its containers, and starts with what the image has there.
 func TestVolume(t *testing.T) {
+	pull(t, "layers")
 	leavesNothing(t)
 	volume := name(t)
 	docker(t, "volume", "create", volume)
@@ -276,7 +283,7 @@ func TestDiffAndCommit(t *testing.T) {
 		}
 	}
 	docker(t, "commit", id, "committed")
-	t.Cleanup(func() { docker(t, "image", "rm", "committed") })
+	t.Cleanup(func() { docker(t, "image", "rm", "-f", "committed") })
 	out := docker(t, "run", "--rm", "committed", "sh", "-c", "cat /made; test -e /etc/shadow || echo removed; tail -n 1 /etc/group")
 	if out != "new\nremoved\nx" {
 		t.Errorf("%q", out)

@@ -39,7 +39,8 @@ func TestAttach(t *testing.T) {
 	term.types(t, "echo said-$((40+2))\n")
 	eventually(t, "attached", term.shows("said-42"))
 	term.types(t, "\x10\x11")
-	term.exits(t, 0)
+	eventually(t, "detached", term.shows("read escape sequence"))
+	term.exits(t, 1)
 	if state := docker(t, "inspect", "-f", "{{.State.Status}}", id); state != "running" {
 		t.Errorf("after detaching it is %s", state)
 	}

@@ -62,6 +62,7 @@ func withLab(m *testing.M) (code int, err error) {
 		{"docker", "pull", "-q", image("busybox")},
 		{"ctr", "image", "pull", "--plain-http", image("busybox")},
 		{"docker", "run", "--rm", "-m", "64m", image("busybox"), "true"},
+		{"docker", "run", "--rm", "--network", "host", image("busybox"), "true"},
 		{"ctr", "run", "--rm", image("busybox"), "warm", "true"},
 	} {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
