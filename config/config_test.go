@@ -49,6 +49,13 @@ dir = "/state"
 [log]
 level = "debug"
 format = "json"
+[metrics]
+listen = "127.0.0.1:9120"
+[[mount]]
+export = "data"
+path = "/d"
+mountpoint = "/m"
+read_only = true
 `))
 	require.NoError(t, err)
 	assert.Equal(t, &DPU{
@@ -62,6 +69,8 @@ format = "json"
 		RemoteFS:   RemoteFS{Tree: "/tree", Mountpoint: "/host"},
 		State:      State{Dir: "/state"},
 		Log:        Log{Level: "debug", Format: "json"},
+		Metrics:    Metrics{Listen: "127.0.0.1:9120"},
+		Mounts:     []Mount{{Export: "data", Path: "/d", Mountpoint: "/m", ReadOnly: true}},
 	}, c)
 
 	h, err := ParseHost("f", []byte(`
@@ -83,6 +92,10 @@ state = "/shims"
 dir = "/state"
 [log]
 level = "error"
+[metrics]
+listen = "[::1]:9120"
+[views]
+enabled = false
 `))
 	require.NoError(t, err)
 	assert.Equal(t, &Host{
@@ -92,6 +105,7 @@ level = "error"
 		Shim:    Shim{Binary: "/shim", Runc: "/runc", State: "/shims"},
 		State:   State{Dir: "/state"},
 		Log:     Log{Level: "error", Format: "text"},
+		Metrics: Metrics{Listen: "[::1]:9120"},
 		Exports: []Export{{Name: "a", Path: "/a"}, {Name: "b", Path: "/b", ReadOnly: true}},
 	}, h)
 

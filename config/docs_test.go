@@ -43,6 +43,7 @@ var kindNames = map[kind]string{
 // required keys have no default.
 var required = map[string]bool{
 	"version": true, "link.address": true, "link.listen": true, "export.name": true, "export.path": true,
+	"mount.export": true, "mount.path": true, "mount.mountpoint": true,
 }
 
 // actual returns what the documentation has to say of each key of v.
@@ -102,7 +103,7 @@ func TestExamples(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, asError(d.problems))
 			for _, f := range c.schema.all() {
-				path := strings.Replace(f.path, "export.", "export[0].", 1)
+				path := strings.NewReplacer("export.", "export[0].", "mount.", "mount[0].").Replace(f.path)
 				assert.Contains(t, d.places, path, "the example lacks a key")
 			}
 
@@ -110,7 +111,7 @@ func TestExamples(t *testing.T) {
 			for _, line := range []string{"binary = \"\"\n", "peer_cid = 0\n"} {
 				bare = strings.Replace(bare, line, "", 1)
 			}
-			bare, _, _ = strings.Cut(bare, "[[export]]")
+			bare, _, _ = strings.Cut(bare, "[[")
 			got, err := c.parse(bare)
 			require.NoError(t, err)
 			assert.Equal(t, want, got, "the example says another default")

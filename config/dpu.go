@@ -4,6 +4,8 @@
 package config
 
 import (
+	"fmt"
+	"path/filepath"
 	"reflect"
 	"time"
 )
@@ -19,6 +21,8 @@ type DPU struct {
 	RemoteFS   RemoteFS   `toml:"remotefs"`
 	State      State      `toml:"state"`
 	Log        Log        `toml:"log"`
+	Metrics    Metrics    `toml:"metrics"`
+	Mounts     []Mount    `toml:"mount"`
 }
 
 // DPULink says how the DPU reaches its HOST.
@@ -56,6 +60,19 @@ type RemoteFS struct {
 	Tree string `toml:"tree"`
 	// Mountpoint is the directory they are mounted on; it is made if need be.
 	Mountpoint string `toml:"mountpoint"`
+}
+
+// Mount is a directory of the HOST that the DPU keeps mounted.
+type Mount struct {
+	// Export is the name by which the HOST exports it.
+	Export string `toml:"export"`
+	// Path is where it is on the HOST. What is given to a container from below
+	// the mount point is used by that path there.
+	Path string `toml:"path"`
+	// Mountpoint is where it is mounted on the DPU; it is made if need be.
+	Mountpoint string `toml:"mountpoint"`
+	// ReadOnly mounts it read-only.
+	ReadOnly bool `toml:"read_only"`
 }
 
 // State says where a daemon keeps what must outlive it but not a reboot.
@@ -96,6 +113,36 @@ func (c *DPU) check(d *document) {
 	}
 	d.absolute("state.dir", c.State.Dir)
 	c.Log.check(d)
+	c.Metrics.check(d)
+	mountpoints := map[string]string{filepath.Clean(c.RemoteFS.Mountpoint): "remotefs.mountpoint"}
+	for i, m := range c.Mounts {
+		m.check(d, fmt.Sprintf("mount[%d]", i), mountpoints)
+	}
+}
+
+func (m Mount) check(d *document, key string, mountpoints map[string]string) {
+	if !exportName.MatchString(m.Export) || m.Export == treeExport {
+		d.report(key+".export", "%q is not the name of an export; see the HOST's host.toml", m.Export)
+	}
+	d.absolute(key+".path", m.Path)
+	if !d.absolute(key+".mountpoint", m.Mountpoint) {
+		return
+	}
+	clean := filepath.Clean(m.Mountpoint)
+	if other, ok := mountpoints[clean]; ok {
+		d.report(key+".mountpoint", "%s is that of %s too", clean, other)
+	}
+	if clean == "/" {
+		d.report(key+".mountpoint", "a mount on / would hide everything")
+	}
+	mountpoints[clean] = key
+}
+
+// Validate reports what is wrong with a mount that is not from a file.
+func (m Mount) Validate() error {
+	d := &document{file: "mount", places: map[string]place{}}
+	m.check(d, "mount", map[string]string{})
+	return asError(d.problems)
 }
 
 // notHidden reports a path that the mount on mountpoint would cover.

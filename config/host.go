@@ -21,6 +21,8 @@ type Host struct {
 	Shim    Shim     `toml:"shim"`
 	State   State    `toml:"state"`
 	Log     Log      `toml:"log"`
+	Metrics Metrics  `toml:"metrics"`
+	Views   Views    `toml:"views"`
 	Exports []Export `toml:"export"`
 }
 
@@ -72,8 +74,20 @@ type Export struct {
 	ReadOnly bool `toml:"read_only"`
 }
 
+// Views are what daemons on the DPU are shown of this machine.
+type Views struct {
+	// Enabled exports /proc as "proc" and /sys/fs/cgroup as "cgroup",
+	// read-only.
+	Enabled bool `toml:"enabled"`
+}
+
 // treeExport is the name under which the DPU mounts store.tree.
 const treeExport = "tree"
+
+// reservedExports are the names of exports that are not in a file.
+var reservedExports = map[string]string{
+	treeExport: "the snapshots' tree", "proc": "this machine's /proc", "cgroup": "this machine's /sys/fs/cgroup",
+}
 
 // maxWarm bounds shim.warm; a waiting shim holds several MiB of memory.
 const maxWarm = 64
@@ -88,6 +102,7 @@ func DefaultHost() *Host {
 		Shim:    Shim{Runc: "runc", Warm: 1, State: "/run/offload/shims"},
 		State:   State{Dir: "/run/offload/agent"},
 		Log:     defaultLog(),
+		Views:   Views{Enabled: true},
 	}
 }
 
@@ -100,6 +115,7 @@ func (c *Host) check(d *document) {
 	c.Shim.check(d)
 	d.absolute("state.dir", c.State.Dir)
 	c.Log.check(d)
+	c.Metrics.check(d)
 	names := make(map[string]bool)
 	for i, e := range c.Exports {
 		e.check(d, fmt.Sprintf("export[%d]", i), names)
@@ -137,8 +153,8 @@ func (e Export) check(d *document, key string, names map[string]bool) {
 	switch {
 	case !exportName.MatchString(e.Name):
 		d.report(key+".name", "%q is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit", e.Name)
-	case e.Name == treeExport:
-		d.report(key+".name", "%q is the name of the snapshots' tree; use another", e.Name)
+	case reservedExports[e.Name] != "":
+		d.report(key+".name", "%q is the name of %s; use another", e.Name, reservedExports[e.Name])
 	case names[e.Name]:
 		d.report(key+".name", "%q is the name of an earlier export", e.Name)
 	}

@@ -4,7 +4,6 @@
 package status
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,24 +18,49 @@ import (
 // maxReport bounds the size of a report that is accepted, in bytes.
 const maxReport = 64 << 20
 
+// Dial connects to a daemon that gives out reports.
+type Dial func(ctx context.Context) (net.Conn, error)
+
 // Get asks the daemon that listens on socket for its report.
 func Get(ctx context.Context, socket string) (*Report, error) {
-	report, err := get(ctx, socket)
+	return ask(ctx, socket, Path)
+}
+
+// GetPeer asks the daemon that listens on socket for the report of its
+// counterpart on the other machine.
+func GetPeer(ctx context.Context, socket string) (*Report, error) {
+	return ask(ctx, socket, PeerPath)
+}
+
+func ask(ctx context.Context, socket, path string) (*Report, error) {
+	report, err := get(ctx, func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}, path)
 	if err != nil {
 		return nil, fmt.Errorf("ask for status on %s: %w", socket, err)
 	}
 	return report, nil
 }
 
-func get(ctx context.Context, socket string) (*Report, error) {
+// Fetch asks a daemon that is reached by dial for its report. It is not
+// believed: the report's texts are cut to one line each, without control
+// characters.
+func Fetch(ctx context.Context, dial Dial) (*Report, error) {
+	report, err := get(ctx, dial, Path)
+	if err != nil {
+		return nil, fmt.Errorf("ask for status: %w", err)
+	}
+	report.clean()
+	return report, nil
+}
+
+func get(ctx context.Context, dial Dial, path string) (*Report, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://status"+Path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://status"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +77,7 @@ func get(ctx context.Context, socket string) (*Report, error) {
 		return nil, fmt.Errorf("the report has more than %d bytes", maxReport)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(body))
+		return nil, errors.New(line(string(body)))
 	}
 	var report Report
 	if err := json.Unmarshal(body, &report); err != nil {

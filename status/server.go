@@ -17,8 +17,17 @@ import (
 	"time"
 )
 
-// Path is the path of the report on a status socket.
-const Path = "/v1/status"
+// Paths on a status socket.
+const (
+	// Path is the path of the daemon's report.
+	Path = "/v1/status"
+	// PeerPath is the path of the report of the daemon on the other machine.
+	PeerPath = "/v1/peer"
+)
+
+// Service is the service of the agent's session by which the DPU asks for the
+// HOST's report.
+const Service = "status"
 
 // SocketName is the usual name of a status socket in a daemon's state
 // directory.
@@ -27,10 +36,19 @@ const SocketName = "status.sock"
 // Provider makes a report. It may be called concurrently.
 type Provider func(context.Context) (*Report, error)
 
-// Handler answers requests for reports, which provide makes.
-func Handler(provide Provider) http.Handler {
+// Handler answers requests for reports, which the providers make: self the
+// daemon's own, and peer, which may be nil, that of the other machine's.
+func Handler(self, peer Provider) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("GET "+Path, reporting(self))
+	if peer != nil {
+		mux.Handle("GET "+PeerPath, reporting(peer))
+	}
+	return mux
+}
+
+func reporting(provide Provider) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		report, err := provide(r.Context())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -39,8 +57,7 @@ func Handler(provide Provider) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		// The only error there can be is that the client has gone.
 		_ = json.NewEncoder(w).Encode(report.normal())
-	})
-	return mux
+	}
 }
 
 // normal returns the report with empty lists instead of none, so that a client
@@ -48,10 +65,10 @@ func Handler(provide Provider) http.Handler {
 func (r *Report) normal() *Report {
 	out := *r
 	out.Links = append([]Link{}, r.Links...)
-	out.Streams = append([]Stream{}, r.Streams...)
 	out.Mounts = append([]Mount{}, r.Mounts...)
 	out.Shims = append([]Shim{}, r.Shims...)
 	out.Shadows = append([]Shadow{}, r.Shadows...)
+	out.Problems = append([]string{}, r.Problems...)
 	return &out
 }
 
@@ -59,11 +76,11 @@ func (r *Report) normal() *Report {
 // does not ask costs nothing.
 const requestTimeout = 10 * time.Second
 
-// Serve gives reports out on l until ctx is done, then closes l and returns
-// nil. It returns early with an error if l fails.
-func Serve(ctx context.Context, l net.Listener, provide Provider) error {
+// Serve answers requests on l until ctx is done, then closes l and returns nil.
+// It returns early with an error if l fails.
+func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           Handler(provide),
+		Handler:           handler,
 		ReadHeaderTimeout: requestTimeout,
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       requestTimeout,
@@ -72,7 +89,7 @@ func Serve(ctx context.Context, l net.Listener, provide Provider) error {
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serve status: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ package status_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +30,7 @@ func serve(t *testing.T, provide status.Provider) string {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- status.Serve(ctx, l, provide) }()
+	go func() { done <- status.Serve(ctx, l, status.Handler(provide, nil)) }()
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-done)
@@ -42,13 +43,13 @@ func TestGet(t *testing.T) {
 	want := status.Report{
 		Daemon: "offload-dpu", Version: "v1", PID: 7, Started: started,
 		Links: []status.Link{{
-			Target: "agent", Address: "tcp://10.0.0.2:7400", State: status.LinkUp, Since: started,
-			Security: "mutual TLS", RoundTrip: 300 * time.Microsecond, BytesIn: 1, BytesOut: 2,
+			Peer: "HOST", Address: "tcp://10.0.0.2:7400", State: status.LinkUp, Since: started,
+			Security: "mutual TLS", Streams: 3, BytesIn: 1, BytesOut: 2,
 		}},
-		Streams: []status.Stream{{Link: "agent", ID: 3, Service: "snapshots", Opened: started}},
 		Mounts:  []status.Mount{{Source: "host:/run/offload/tree", Target: "/run/offload/host", Type: "fuse.remotefs"}},
 		Shims:   []status.Shim{{Namespace: "moby", ID: "a", PID: 8, Started: started, State: "running"}},
-		Shadows: []status.Shadow{},
+		Shadows: []status.Shadow{}, Problems: []string{"no runc"},
+		Store: &status.Store{Root: "/var/lib/offload", Committed: 3, FreeBytes: 1 << 40},
 	}
 	given := want
 	given.Shadows = nil
@@ -67,7 +68,7 @@ func TestGet(t *testing.T) {
 func TestGetErrors(t *testing.T) {
 	failing := serve(t, func(context.Context) (*status.Report, error) { return nil, errors.New("no links table") })
 	_, err := status.Get(t.Context(), failing)
-	assert.EqualError(t, err, "ask for status on "+failing+": 500 Internal Server Error: no links table")
+	assert.EqualError(t, err, "ask for status on "+failing+": no links table")
 
 	missing := filepath.Join(t.TempDir(), "s")
 	_, err = status.Get(t.Context(), missing)
@@ -92,7 +93,7 @@ func TestGetStopsWithItsContext(t *testing.T) {
 }
 
 func TestHandlerRefuses(t *testing.T) {
-	handler := status.Handler(func(context.Context) (*status.Report, error) { return &status.Report{}, nil })
+	handler := status.Handler(func(context.Context) (*status.Report, error) { return &status.Report{}, nil }, nil)
 	for _, c := range []struct {
 		method, path string
 		want         int
@@ -100,6 +101,7 @@ func TestHandlerRefuses(t *testing.T) {
 		{http.MethodGet, status.Path, http.StatusOK},
 		{http.MethodPost, status.Path, http.StatusMethodNotAllowed},
 		{http.MethodGet, "/", http.StatusNotFound},
+		{http.MethodGet, status.PeerPath, http.StatusNotFound},
 	} {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
@@ -153,4 +155,55 @@ func TestNotify(t *testing.T) {
 
 	t.Setenv("NOTIFY_SOCKET", path+"-gone")
 	assert.ErrorContains(t, status.Notify(status.Ready), "notify the service manager: ")
+}
+
+// What the other machine says can't reach a terminal as it is.
+func TestFetchCleans(t *testing.T) {
+	socket := serve(t, func(context.Context) (*status.Report, error) {
+		return &status.Report{
+			Daemon: "offload-host", Problems: []string{"\x1b[2Jgone\nnext", strings.Repeat("x", 5000)},
+			Links: []status.Link{{Error: "a\rb"}}, Store: &status.Store{Root: "/\xff"},
+		}, nil
+	})
+	dial := func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	got, err := status.Fetch(t.Context(), dial)
+	require.NoError(t, err)
+	assert.Equal(t, " [2Jgone next", got.Problems[0])
+	assert.Len(t, got.Problems[1], 1024)
+	assert.Equal(t, "a b", got.Links[0].Error)
+	assert.NotContains(t, got.Store.Root, "\xff")
+}
+
+func TestMetrics(t *testing.T) {
+	report := status.Report{
+		Daemon: "offload-host", Version: `v"1\`, Started: time.Unix(7, 0), Problems: []string{"x"},
+		Links:  []status.Link{{Address: "tcp://h:1", State: status.LinkUp, BytesIn: 5}},
+		Mounts: []status.Mount{{Target: "/m", Mounted: true, Traffic: status.Traffic{Requests: 9}}},
+		Shims:  []status.Shim{{State: status.ShimWarm}, {State: status.ShimRunning}, {State: status.ShimRunning}},
+		Store:  &status.Store{Committed: 4, FreeBytes: 1024},
+	}
+	server := httptest.NewServer(status.MetricsHandler(func(context.Context) (*status.Report, error) { return &report, nil }))
+	defer server.Close()
+	response, err := http.Get(server.URL + status.MetricsPath)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	for _, want := range []string{
+		`offload_info{daemon="offload-host",version="v\"1\\"} 1`,
+		"offload_start_time_seconds 7\n",
+		"# TYPE offload_link_received_bytes_total counter\noffload_link_received_bytes_total{address=\"tcp://h:1\"} 5\n",
+		`offload_mount_requests_total{mountpoint="/m"} 9`,
+		`offload_shims{state="running"} 2`,
+		`offload_shims{state="dead"} 0`,
+		`offload_snapshots{kind="committed"} 4`,
+		"offload_store_free_bytes 1024\n",
+		"offload_problems 1\n",
+	} {
+		assert.Contains(t, string(body), want)
+	}
+	assert.NotContains(t, string(body), "offload_shadows", "the HOST has none")
 }

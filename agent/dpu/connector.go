@@ -9,10 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/container-offload/offload/agent"
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/status"
 	"github.com/container-offload/offload/udsbridge/link"
 	"github.com/container-offload/offload/udsbridge/session"
 )
@@ -29,6 +32,9 @@ type connector struct {
 
 	mu      sync.Mutex
 	current *session.Session
+	state   status.LinkState
+	since   time.Time // of state
+	err     error     // why there is no session
 }
 
 func newConnector(cfg *config.DPU, log *slog.Logger) (*connector, error) {
@@ -36,7 +42,7 @@ func newConnector(cfg *config.DPU, log *slog.Logger) (*connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connector{cfg: cfg, log: log, dialer: d}, nil
+	return &connector{cfg: cfg, log: log, dialer: d, state: status.LinkConnecting, since: time.Now()}, nil
 }
 
 // session returns a live session.
@@ -54,13 +60,41 @@ func (c *connector) session(ctx context.Context) (*session.Session, error) {
 	}, session.Config{
 		Name: "HOST " + c.cfg.Link.Address, ResumeTimeout: c.cfg.Link.ResumeTimeout.Duration(), Logger: c.log,
 	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil {
+		if ctx.Err() == nil {
+			c.err = err
+		}
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
-	c.mu.Lock()
-	c.current = s
-	c.mu.Unlock()
+	c.current, c.err = s, nil
 	return s, nil
+}
+
+// report describes the link.
+func (c *connector) report() status.Link {
+	s := c.live()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := status.Link{State: status.LinkDown}
+	switch {
+	case s != nil:
+		out = agent.LinkOf("HOST", "", "", time.Time{}, s.Stats())
+	case c.current == nil:
+		out.State = status.LinkConnecting
+	}
+	if out.State != c.state {
+		c.state, c.since = out.State, time.Now()
+	}
+	if s == nil && c.err != nil {
+		out.Error = c.err.Error()
+	} else if s == nil && c.current != nil {
+		out.Error = c.current.Err().Error()
+	}
+	out.Peer, out.Address, out.Since = "HOST", c.cfg.Link.Address, c.since
+	out.Security = agent.Security(c.cfg.Link.Address, c.cfg.Link.TLS, 0)
+	return out
 }
 
 func (c *connector) live() *session.Session {

@@ -13,15 +13,19 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 
+	"github.com/container-offload/offload/agent"
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/plugins/store"
 	"github.com/container-offload/offload/remotefs/server"
 	"github.com/container-offload/offload/shim/launcher"
 	"github.com/container-offload/offload/shim/wire"
+	"github.com/container-offload/offload/status"
 	"github.com/container-offload/offload/udsbridge/link"
 	"github.com/container-offload/offload/udsbridge/session"
 )
@@ -34,11 +38,17 @@ const ServiceFiles = "files"
 
 // Agent is a running agent.
 type Agent struct {
+	cfg      *config.Host
+	started  time.Time
 	log      *slog.Logger
 	store    *store.Store
 	files    *server.Server
 	shims    *launcher.Launcher
+	program  string // of the shim's HOST half
 	acceptor *session.Acceptor
+
+	mu       sync.Mutex
+	sessions map[*session.Session]time.Time // since when
 }
 
 // Run serves until ctx ends. configPath is handed on to the shims.
@@ -59,10 +69,17 @@ func Run(ctx context.Context, cfg *config.Host, configPath string, log *slog.Log
 	if cfg.Link.Insecure {
 		log.Warn("the link is not protected: whoever reaches it rules this machine", "listen", cfg.Link.Listen)
 	}
+	about, err := agent.Listen(ctx, cfg.State.Dir, cfg.Metrics.Listen, log)
+	if err != nil {
+		return err
+	}
+	defer about.Close()
 	l, err := link.Listen(ctx, address, security)
 	if err != nil {
 		return err
 	}
+	about.Serve(ctx, status.Handler(a.Report, nil), a.Report)
+	defer about.Ready()()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer l.Close()
@@ -80,7 +97,7 @@ func Run(ctx context.Context, cfg *config.Host, configPath string, log *slog.Log
 
 func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slog.Logger) (_ *Agent, closeAgent func(), err error) {
 	a := &Agent{
-		log:      log,
+		cfg: cfg, log: log, started: time.Now(), sessions: make(map[*session.Session]time.Time),
 		acceptor: session.NewAcceptor(session.Config{Name: "DPU", ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log}),
 	}
 	a.files = server.New(server.Options{Logger: log})
@@ -99,23 +116,42 @@ func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slo
 	if err != nil {
 		return nil, nil, fmt.Errorf("export %s: %w", cfg.Store.Tree, err)
 	}
+	if cfg.Views.Enabled {
+		if err := a.exportViews(); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, e := range cfg.Exports {
 		if err := a.files.Add(server.Export{Name: e.Name, Path: e.Path, ReadOnly: e.ReadOnly, CrossMounts: true}); err != nil {
 			return nil, nil, fmt.Errorf("export %s: %w", e.Path, err)
 		}
 	}
-	binary, err := cfg.Shim.Locate()
-	if err != nil {
+	if a.program, err = cfg.Shim.Locate(); err != nil {
 		return nil, nil, err
 	}
 	a.shims, err = launcher.New(launcher.Config{
-		Binary: binary, Env: []string{"OFFLOAD_CONFIG=" + configPath},
+		Binary: a.program, Env: []string{"OFFLOAD_CONFIG=" + configPath},
 		State: cfg.Shim.State, Warm: cfg.Shim.Warm, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return a, func() { a.shims.Close(); a.store.Close() }, nil
+}
+
+// views are what daemons on the DPU are shown of this machine.
+var views = []server.Export{
+	{Name: "proc", Path: "/proc", ReadOnly: true},
+	{Name: "cgroup", Path: "/sys/fs/cgroup", ReadOnly: true, CrossMounts: true},
+}
+
+func (a *Agent) exportViews() error {
+	for _, e := range views {
+		if err := a.files.Add(e); err != nil {
+			return fmt.Errorf("export %s: %w", e.Path, err)
+		}
+	}
+	return nil
 }
 
 // dispatch gives a connection to whom it is for.
@@ -154,6 +190,8 @@ func (a *Agent) serve(ctx context.Context, sess *session.Session) {
 	defer sess.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer a.remember(sess)()
+	go a.serveStatus(ctx, sess.Listen(status.Service))
 	go func() {
 		if err := a.store.Serve(ctx, sess.Listen); err != nil && !errors.Is(err, net.ErrClosed) {
 			a.log.Warn("serve snapshots", "error", err)

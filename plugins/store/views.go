@@ -254,3 +254,10 @@ func removeMountpoint(path string) error {
 	}
 	return nil
 }
+
+// Mounted returns how many snapshots the store has mounted in its tree.
+func (s *Store) Mounted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.views)
+}

@@ -23,6 +23,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/version"
 	"github.com/containerd/errdefs"
+
+	"github.com/container-offload/offload/shim/processes"
 )
 
 // Runtime is the name by which containerd knows the shim.
@@ -118,7 +120,7 @@ func spawn(ctx context.Context, params *bootapi.BootstrapParams, group string, l
 		args = append(args, "-debug")
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), groupEnv+"="+group)
+	cmd.Env = append(os.Environ(), processes.PodEnv+"="+group)
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -131,9 +133,6 @@ func spawn(ctx context.Context, params *bootapi.BootstrapParams, group string, l
 	}
 	return cmd.Process.Release()
 }
-
-// groupEnv hands the pod's id to the serving process.
-const groupEnv = "OFFLOAD_SHIM_GROUP"
 
 // groupOf returns the pod that the spec in file names, or id.
 func groupOf(file, id string) (string, error) {

@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/plugin"
+
+	"github.com/container-offload/offload/shim/processes"
 )
 
 // Registration returns the plugin by which containerd's shim package finds the
@@ -36,7 +38,7 @@ func Registration() *plugin.Registration {
 			}
 			return New(ic.Context, Options{
 				Namespace: ns,
-				ShimID:    os.Getenv(groupEnv),
+				ShimID:    os.Getenv(processes.PodEnv),
 				Publisher: publisher.(shim.Publisher),
 				Shutdown:  sd.(shutdown.Service),
 				Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -67,7 +67,7 @@ func endHalf(dir string) error {
 		return nil
 	}
 	c.Close()
-	b, err := os.ReadFile(filepath.Join(dir, pidFile))
+	b, err := os.ReadFile(filepath.Join(dir, launcher.PIDFile))
 	if err != nil {
 		return fmt.Errorf("find shim: %w", err)
 	}

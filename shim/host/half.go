@@ -27,9 +27,6 @@ import (
 	"github.com/container-offload/offload/udsbridge/session"
 )
 
-// pidFile is the name, in a pod's directory, of the file with its half's pid.
-const pidFile = "half.pid"
-
 // half is a HOST half that has become a pod's.
 type half struct {
 	cfg    *config.Host
@@ -59,7 +56,7 @@ func (h *half) claim() error {
 		return fmt.Errorf("claim shim %s: %w", h.target, err)
 	}
 	pid := []byte(strconv.Itoa(os.Getpid()))
-	if err := os.WriteFile(filepath.Join(h.dir, pidFile), pid, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.dir, launcher.PIDFile), pid, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("claim shim %s: %w", h.target, err), os.RemoveAll(h.dir))
 	}
 	return nil

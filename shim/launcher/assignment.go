@@ -13,6 +13,9 @@ import (
 // half takes further connections.
 const SocketName = "handover.sock"
 
+// PIDFile is the name, in a pod's directory, of the file with its half's pid.
+const PIDFile = "half.pid"
+
 // ControlFD is the descriptor on which a HOST half finds its control socket.
 const ControlFD = 3
 

@@ -1,0 +1,166 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dpu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	hostagent "github.com/container-offload/offload/agent/host"
+	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/remotefs/client"
+	"github.com/container-offload/offload/status"
+)
+
+const (
+	// shortestRemount and longestRemount bound the pause between two attempts
+	// to mount.
+	shortestRemount = 100 * time.Millisecond
+	longestRemount  = 2 * time.Second
+	// unmountTimeout bounds how long the end of a mount is waited for.
+	unmountTimeout = 5 * time.Second
+)
+
+// mounted is a directory of the HOST that is kept mounted.
+type mounted struct {
+	spec config.Mount
+	host *connector
+	log  *slog.Logger
+
+	stop context.CancelFunc
+	done chan struct{}
+
+	mu    sync.Mutex
+	fs    *client.FS // nil if it is not mounted
+	err   error      // why not
+	since time.Time
+	// settled is closed after the first attempt.
+	settled chan struct{}
+	once    sync.Once
+}
+
+func newMounted(spec config.Mount, host *connector, log *slog.Logger) *mounted {
+	return &mounted{
+		spec: spec, host: host, log: log.With("mountpoint", spec.Mountpoint),
+		done: make(chan struct{}), settled: make(chan struct{}), since: time.Now(),
+	}
+}
+
+// keep keeps it mounted until ctx ends. A mount whose connection has ended for
+// good is replaced as soon as there is another.
+func (m *mounted) keep(ctx context.Context) {
+	defer close(m.done)
+	pause := shortestRemount
+	for ctx.Err() == nil {
+		f, err := m.mount(ctx)
+		m.set(f, err)
+		if err == nil {
+			pause = shortestRemount
+			select {
+			case <-f.Done():
+			case <-ctx.Done():
+			}
+			m.unmount(f)
+			continue
+		}
+		m.log.Debug("mount a directory of the HOST", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+			pause = min(2*pause, longestRemount)
+		}
+	}
+}
+
+func (m *mounted) set(f *client.FS, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if (m.fs == nil) != (f == nil) {
+		m.since = time.Now()
+	}
+	m.fs, m.err = f, err
+	m.once.Do(func() { close(m.settled) })
+}
+
+func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
+	dir := m.spec.Mountpoint
+	// A mount whose process was killed fails every look at it until it is
+	// gone, MkdirAll's too; Mount takes it away.
+	if err := os.MkdirAll(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		m.log.Debug("make mount point", "error", err)
+	}
+	open := func(ctx context.Context) (net.Conn, error) { return m.host.open(ctx, hostagent.ServiceFiles, nil) }
+	return client.Mount(ctx, open, dir, client.Options{
+		Source: m.source(), Export: m.spec.Export, ReadOnly: m.spec.ReadOnly, Logger: m.log,
+	})
+}
+
+func (m *mounted) unmount(f *client.FS) {
+	err := f.Err()
+	ctx, cancel := context.WithTimeout(context.Background(), unmountTimeout)
+	defer cancel()
+	if err := f.Unmount(ctx); err != nil {
+		m.log.Warn("unmount a directory of the HOST", "error", err)
+	}
+	m.set(nil, err)
+}
+
+func (m *mounted) source() string { return "host:" + m.spec.Path }
+
+// report says what the mount is doing.
+func (m *mounted) report() status.Mount {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := status.Mount{
+		Source: m.source(), Target: m.spec.Mountpoint, Type: client.FSType, ReadOnly: m.spec.ReadOnly,
+		Mounted: m.fs != nil, Since: m.since,
+	}
+	if m.err != nil {
+		out.Error = m.err.Error()
+	}
+	if m.fs == nil {
+		return out
+	}
+	st := m.fs.Stats()
+	out.Traffic = status.Traffic{
+		Requests: st.Requests, Errors: st.Errors, BytesIn: st.Received, BytesOut: st.Sent,
+		ReadBytes: st.ReadBytes, WrittenBytes: st.WrittenBytes,
+		Nodes: st.Nodes, Handles: st.Handles, InFlight: st.InFlight,
+	}
+	return out
+}
+
+// check returns a sentence if the mount is not there or does not answer.
+func (m *mounted) check(ctx context.Context) []string {
+	m.mu.Lock()
+	f, err := m.fs, m.err
+	m.mu.Unlock()
+	switch {
+	case f == nil && err == nil:
+		return []string{fmt.Sprintf("%s of the HOST is not mounted on %s yet.", m.spec.Path, m.spec.Mountpoint)}
+	case f == nil:
+		return []string{fmt.Sprintf("%s of the HOST can't be mounted: %v.", m.spec.Path, err)}
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := os.Stat(m.spec.Mountpoint)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		if err != nil {
+			return []string{fmt.Sprintf("The mount of the HOST's %s is broken: %v.", m.spec.Path, err)}
+		}
+	case <-ctx.Done():
+		return []string{fmt.Sprintf("The mount of the HOST's %s on %s does not answer.", m.spec.Path, m.spec.Mountpoint)}
+	}
+	return nil
+}
