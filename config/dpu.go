@@ -65,14 +65,14 @@ type RemoteFS struct {
 // Mount is a directory of the HOST that the DPU keeps mounted.
 type Mount struct {
 	// Export is the name by which the HOST exports it.
-	Export string `toml:"export"`
+	Export string `toml:"export" json:"export"`
 	// Path is where it is on the HOST. What is given to a container from below
 	// the mount point is used by that path there.
-	Path string `toml:"path"`
+	Path string `toml:"path" json:"path"`
 	// Mountpoint is where it is mounted on the DPU; it is made if need be.
-	Mountpoint string `toml:"mountpoint"`
+	Mountpoint string `toml:"mountpoint" json:"mountpoint"`
 	// ReadOnly mounts it read-only.
-	ReadOnly bool `toml:"read_only"`
+	ReadOnly bool `toml:"read_only" json:"read_only"`
 }
 
 // State says where a daemon keeps what must outlive it but not a reboot.

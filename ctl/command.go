@@ -68,7 +68,8 @@ does not understand its command line.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		pkiCommand(), configCommand(),
+		statusCommand(), doctorCommand(), linksCommand(), mountsCommand(), shimsCommand(), shadowsCommand(),
+		pkiCommand(), configCommand(), mountCommand(),
 		completionCommand(), manCommand(), versionCommand(),
 	)
 	return root

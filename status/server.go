@@ -23,6 +23,10 @@ const (
 	Path = "/v1/status"
 	// PeerPath is the path of the report of the daemon on the other machine.
 	PeerPath = "/v1/peer"
+	// MountsPath is the path of the mounts of the DPU's daemon, which answers
+	// there itself: PUT adds one, DELETE with the parameter "mountpoint" removes
+	// one.
+	MountsPath = "/v1/mounts"
 )
 
 // Service is the service of the agent's session by which the DPU asks for the

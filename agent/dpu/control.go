@@ -15,17 +15,13 @@ import (
 	about "github.com/container-offload/offload/status"
 )
 
-// MountsPath is the path, on the daemon's status socket, of the mounts: PUT adds
-// one, DELETE with the parameter "mountpoint" removes one.
-const MountsPath = "/v1/mounts"
-
 // maxRequest bounds the body of a request, in bytes.
 const maxRequest = 64 << 10
 
 // handler answers on the status socket.
 func (d *Daemon) handler() http.Handler {
 	mux := about.Handler(d.Report, d.PeerReport)
-	mux.HandleFunc("PUT "+MountsPath, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("PUT "+about.MountsPath, func(w http.ResponseWriter, r *http.Request) {
 		var spec config.Mount
 		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
 		decoder.DisallowUnknownFields()
@@ -35,7 +31,7 @@ func (d *Daemon) handler() http.Handler {
 		}
 		answer(w, d.mounts.add(r.Context(), spec))
 	})
-	mux.HandleFunc("DELETE "+MountsPath, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("DELETE "+about.MountsPath, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, d.mounts.remove(r.URL.Query().Get("mountpoint")))
 	})
 	return mux
