@@ -24,11 +24,12 @@ type Stream struct {
 
 	// All below is protected by s.mu.
 	read, write sync.Cond
-	reading     bool // somebody reads and has a view of flow.queue
-	busy        bool // somebody writes
-	queued      bool // in s.blocked
-	writeClosed bool // by CloseWrite or Close
-	closed      bool // by Close
+	reading     bool   // somebody reads and has a view of flow.queue
+	busy        bool   // somebody writes
+	queued      bool   // in s.blocked
+	writeClosed bool   // by CloseWrite or Close
+	closed      bool   // by Close
+	notify      func() // nil, or waits in AwaitReadable
 	readBy      deadline
 	writeBy     deadline
 }
@@ -123,12 +124,14 @@ func (st *Stream) endLocked() {
 	st.writeBy.stop()
 	st.read.Broadcast()
 	st.write.Broadcast()
+	st.notifyLocked()
 }
 
 // arrivedLocked is called when there is something to read, or an error.
 func (st *Stream) arrivedLocked() {
 	st.dropLocked()
 	st.read.Broadcast()
+	st.notifyLocked()
 }
 
 // dropLocked frees what has arrived if it isn't wanted any more.

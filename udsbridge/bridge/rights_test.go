@@ -1,0 +1,240 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// passFile sends a message with a descriptor from one end, receives it at the other
+// and closes the sender's own.
+func passFile(t testing.TB, from, to *net.UnixConn, f *os.File) *os.File {
+	t.Helper()
+	sendFile(t, from, f)
+	buf, oob := make([]byte, 16), make([]byte, 256)
+	n, oobn, _, _, err := to.ReadMsgUnix(buf, oob)
+	require.NoError(t, err)
+	assert.Equal(t, "here it is", string(buf[:n]))
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	require.NoError(t, err)
+	require.Len(t, messages, 1)
+	fds, err := unix.ParseUnixRights(&messages[0])
+	require.NoError(t, err)
+	require.Len(t, fds, 1)
+	// Non-blocking, so that the test's reads have deadlines; it is a description of
+	// its own.
+	require.NoError(t, unix.SetNonblock(fds[0], true))
+	out := os.NewFile(uintptr(fds[0]), "received")
+	t.Cleanup(func() { out.Close() })
+	_ = out.SetDeadline(time.Now().Add(20 * time.Second))
+	return out
+}
+
+func sendFile(t testing.TB, from *net.UnixConn, f *os.File) {
+	t.Helper()
+	_, _, err := from.WriteMsgUnix([]byte("here it is"), unix.UnixRights(int(f.Fd())), nil)
+	require.NoError(t, err)
+	f.Close()
+}
+
+// eachWay runs a test with descriptors going from the client to the server and back.
+func eachWay(t *testing.T, o pairOptions, test func(t *testing.T, p *pair, from, to *net.UnixConn)) {
+	for _, network := range []string{"unix", "unixpacket"} {
+		for _, up := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/up=%t", network, up), func(t *testing.T) {
+				p := newPair(t, o)
+				client, server := p.connect(network)
+				if up {
+					test(t, p, client, server)
+				} else {
+					test(t, p, server, client)
+				}
+				client.Close()
+				server.Close()
+				eventually(t, func() bool { return p.near.joints.Load() == 0 && p.far.joints.Load() == 0 }, "descriptors are closed")
+			})
+		}
+	}
+}
+
+func TestPassPipe(t *testing.T) {
+	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		theirs := passFile(t, from, to, w)
+		data := random(t, 300<<10)
+		go func() {
+			_, _ = theirs.Write(data)
+			theirs.Close()
+		}()
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		assert.Equal(t, data, got)
+
+		r, w, err = os.Pipe()
+		require.NoError(t, err)
+		theirs = passFile(t, from, to, r)
+		_, err = w.Write([]byte("to you"))
+		require.NoError(t, err)
+		buf := make([]byte, 6)
+		_, err = io.ReadFull(theirs, buf)
+		require.NoError(t, err)
+		assert.Equal(t, "to you", string(buf))
+		// Whoever writes to a pipe that its last reader has closed is told.
+		theirs.Close()
+		eventually(t, func() bool {
+			_, err := w.Write([]byte("x"))
+			return errors.Is(err, syscall.EPIPE)
+		}, "EPIPE")
+		w.Close()
+	})
+}
+
+func TestPassFIFO(t *testing.T) {
+	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+		path := filepath.Join(shortDir(t), "fifo")
+		require.NoError(t, unix.Mkfifo(path, 0o600))
+		r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		require.NoError(t, err)
+		defer r.Close()
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		require.NoError(t, err)
+		theirs := passFile(t, from, to, w)
+		_, err = theirs.WriteString("through")
+		require.NoError(t, err)
+		theirs.Close()
+		require.NoError(t, r.SetDeadline(time.Now().Add(20*time.Second)))
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		assert.Equal(t, "through", string(got))
+	})
+}
+
+// A passed socket is bridged itself, and can pass descriptors in turn.
+func TestPassSocket(t *testing.T) {
+	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		mine, passed := asConn(t, os.NewFile(uintptr(ends[0]), "mine")), os.NewFile(uintptr(ends[1]), "passed")
+		theirs := asConn(t, passFile(t, from, to, passed))
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		inner := passFile(t, theirs, mine, w)
+		_, err = inner.WriteString("deep")
+		require.NoError(t, err)
+		inner.Close()
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		assert.Equal(t, "deep", string(got))
+		theirs.Close()
+		_, err = mine.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		mine.Close()
+	})
+}
+
+func asConn(t testing.TB, f *os.File) *net.UnixConn {
+	t.Helper()
+	c, err := net.FileConn(f)
+	require.NoError(t, err)
+	f.Close()
+	t.Cleanup(func() { c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	return c.(*net.UnixConn)
+}
+
+func TestPassTCP(t *testing.T) {
+	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		f, err := c.(*net.TCPConn).File()
+		require.NoError(t, err)
+		c.Close()
+		s, err := l.Accept()
+		require.NoError(t, err)
+		defer s.Close()
+		require.NoError(t, s.SetDeadline(time.Now().Add(20*time.Second)))
+		theirs := asConn(t, passFile(t, from, to, f))
+		_, err = theirs.Write([]byte("over tcp"))
+		require.NoError(t, err)
+		require.NoError(t, theirs.CloseWrite())
+		got, err := io.ReadAll(s)
+		require.NoError(t, err)
+		assert.Equal(t, "over tcp", string(got))
+		_, err = s.Write([]byte("back"))
+		require.NoError(t, err)
+		s.Close()
+		got, err = io.ReadAll(theirs)
+		require.NoError(t, err)
+		assert.Equal(t, "back", string(got))
+		theirs.Close()
+	})
+}
+
+func TestPassDevice(t *testing.T) {
+	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+		f, err := os.Open("/dev/zero")
+		require.NoError(t, err)
+		theirs := passFile(t, from, to, f)
+		buf := []byte{1, 2, 3}
+		_, err = io.ReadFull(theirs, buf)
+		require.NoError(t, err)
+		assert.Equal(t, []byte{0, 0, 0}, buf)
+	})
+}
+
+// A sealed memfd arrives with the same content, at the same offset, and sealed.
+func TestPassSealed(t *testing.T) {
+	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+		fd, err := unix.MemfdCreate("test", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+		require.NoError(t, err)
+		f := os.NewFile(uintptr(fd), "memfd")
+		data := random(t, 1<<20)
+		_, err = f.Write(data)
+		require.NoError(t, err)
+		_, err = f.Seek(1000, io.SeekStart)
+		require.NoError(t, err)
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK)
+		require.NoError(t, err)
+		theirs := passFile(t, from, to, f)
+		got, err := io.ReadAll(theirs)
+		require.NoError(t, err)
+		assert.Equal(t, data[1000:], got)
+		seals, err := unix.FcntlInt(theirs.Fd(), unix.F_GET_SEALS, 0)
+		require.NoError(t, err)
+		assert.NotZero(t, seals&unix.F_SEAL_WRITE)
+	})
+}
+
+// What can't be passed ends the connection of the one who tried, and the reason can
+// be asked for.
+func TestPassImpossible(t *testing.T) {
+	p := newPair(t, pairOptions{})
+	client, server := p.connect("unix")
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	require.NoError(t, err)
+	sendFile(t, client, os.NewFile(uintptr(fd), "epoll"))
+	eventually(t, func() bool {
+		_, err := client.Write([]byte("x"))
+		return errors.Is(err, syscall.EPIPE)
+	}, "EPIPE at the sender")
+	_, err = server.Read(make([]byte, 100))
+	assert.Error(t, err)
+	assert.Contains(t, p.near.Status().Problem, "descriptor of anon_inode:[eventpoll] can't be passed to the peer: it has a meaning on its own machine only")
+}
