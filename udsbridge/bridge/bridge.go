@@ -122,7 +122,17 @@ func (b *Bridge) Close() error {
 		errs = append(errs, x.remove())
 	}
 	b.connect = nil
+	go b.retire()
 	return errors.Join(errs...)
+}
+
+// retire ends the poller of a closed bridge whose last connection has ended.
+func (b *Bridge) retire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed && b.joints.Load() == 0 {
+		b.poller.close()
+	}
 }
 
 // AddConnect adds a rule of the connecting side.

@@ -154,7 +154,9 @@ func (j *joint) endLocked(direction *progress) {
 	j.peer.b.poller.remove(j.fd, j.id)
 	unix.Close(j.fd)
 	j.st.Close()
-	j.peer.b.joints.Add(-1)
+	if j.peer.b.joints.Add(-1) == 0 {
+		go j.peer.b.retire()
+	}
 	if j.onEnd != nil {
 		go j.onEnd()
 	}
@@ -198,7 +200,7 @@ func (j *joint) moveIn() {
 		case errors.Is(err, unix.EAGAIN):
 			j.pause(parked)
 			return
-		case err == errNoMore:
+		case errors.Is(err, errNoMore):
 			j.noMore()
 			return
 		case err != nil:

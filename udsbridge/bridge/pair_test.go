@@ -63,8 +63,8 @@ func newPair(t testing.TB, o pairOptions) *pair {
 		Runtime: filepath.Join(dir, "r"), Logger: testLog(t, "near"),
 	})
 	require.NoError(t, err)
-	p.link = newLink(t, dir)
-	p.join(o.streams)
+	p.link = newLink(t, dir, session.Config{Name: "far", MaxStreams: o.streams})
+	p.join()
 	t.Cleanup(func() {
 		require.NoError(t, p.near.Close())
 		require.NoError(t, p.far.Close())
@@ -73,10 +73,10 @@ func newPair(t testing.TB, o pairOptions) *pair {
 }
 
 // join makes a session between the two and serves on both ends.
-func (p *pair) join(streams int) {
+func (p *pair) join() {
 	p.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p.dialled, p.accepted = p.link.session(p.t, session.Config{MaxStreams: streams})
+	p.dialled, p.accepted = p.link.session(p.t)
 	var running sync.WaitGroup
 	running.Go(func() { _ = p.near.Serve(ctx, p.dialled) })
 	running.Go(func() { _ = p.far.Serve(ctx, p.accepted) })
@@ -159,6 +159,7 @@ func testLog(t testing.TB, side string) *slog.Logger {
 // link is a listener for the connections of sessions. They can be cut.
 type link struct {
 	l        net.Listener
+	cfg      session.Config
 	acceptor *session.Acceptor
 	fresh    chan *session.Session
 
@@ -167,11 +168,11 @@ type link struct {
 	down  bool
 }
 
-func newLink(t testing.TB, dir string) *link {
+func newLink(t testing.TB, dir string, cfg session.Config) *link {
 	nl, err := net.Listen("unix", filepath.Join(dir, "link"))
 	require.NoError(t, err)
 	t.Cleanup(func() { nl.Close() })
-	k := &link{l: nl, fresh: make(chan *session.Session, 1)}
+	k := &link{l: nl, cfg: cfg, acceptor: session.NewAcceptor(cfg), fresh: make(chan *session.Session, 1)}
 	go func() {
 		for {
 			c, err := nl.Accept()
@@ -188,11 +189,9 @@ func newLink(t testing.TB, dir string) *link {
 	return k
 }
 
-func (k *link) session(t testing.TB, cfg session.Config) (dialled, accepted *session.Session) {
+func (k *link) session(t testing.TB) (dialled, accepted *session.Session) {
 	t.Helper()
-	cfg.Name = "far"
-	k.acceptor = session.NewAcceptor(cfg)
-	dialled, err := session.Dial(context.Background(), k.dial, cfg)
+	dialled, err := session.Dial(context.Background(), k.dial, k.cfg)
 	require.NoError(t, err)
 	return dialled, <-k.fresh
 }

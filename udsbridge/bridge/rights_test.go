@@ -51,16 +51,16 @@ func sendFile(t testing.TB, from *net.UnixConn, f *os.File) {
 }
 
 // eachWay runs a test with descriptors going from the client to the server and back.
-func eachWay(t *testing.T, o pairOptions, test func(t *testing.T, p *pair, from, to *net.UnixConn)) {
+func eachWay(t *testing.T, test func(t *testing.T, from, to *net.UnixConn)) {
 	for _, network := range []string{"unix", "unixpacket"} {
 		for _, up := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/up=%t", network, up), func(t *testing.T) {
-				p := newPair(t, o)
+				p := newPair(t, pairOptions{})
 				client, server := p.connect(network)
 				if up {
-					test(t, p, client, server)
+					test(t, client, server)
 				} else {
-					test(t, p, server, client)
+					test(t, server, client)
 				}
 				client.Close()
 				server.Close()
@@ -71,7 +71,7 @@ func eachWay(t *testing.T, o pairOptions, test func(t *testing.T, p *pair, from,
 }
 
 func TestPassPipe(t *testing.T) {
-	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)
 		theirs := passFile(t, from, to, w)
@@ -86,15 +86,15 @@ func TestPassPipe(t *testing.T) {
 
 		r, w, err = os.Pipe()
 		require.NoError(t, err)
-		theirs = passFile(t, from, to, r)
+		reader := passFile(t, from, to, r)
 		_, err = w.Write([]byte("to you"))
 		require.NoError(t, err)
 		buf := make([]byte, 6)
-		_, err = io.ReadFull(theirs, buf)
+		_, err = io.ReadFull(reader, buf)
 		require.NoError(t, err)
 		assert.Equal(t, "to you", string(buf))
 		// Whoever writes to a pipe that its last reader has closed is told.
-		theirs.Close()
+		reader.Close()
 		eventually(t, func() bool {
 			_, err := w.Write([]byte("x"))
 			return errors.Is(err, syscall.EPIPE)
@@ -104,7 +104,7 @@ func TestPassPipe(t *testing.T) {
 }
 
 func TestPassFIFO(t *testing.T) {
-	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
 		path := filepath.Join(shortDir(t), "fifo")
 		require.NoError(t, unix.Mkfifo(path, 0o600))
 		r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -125,7 +125,7 @@ func TestPassFIFO(t *testing.T) {
 
 // A passed socket is bridged itself, and can pass descriptors in turn.
 func TestPassSocket(t *testing.T) {
-	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
 		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		require.NoError(t, err)
 		mine, passed := asConn(t, os.NewFile(uintptr(ends[0]), "mine")), os.NewFile(uintptr(ends[1]), "passed")
@@ -157,7 +157,7 @@ func asConn(t testing.TB, f *os.File) *net.UnixConn {
 }
 
 func TestPassTCP(t *testing.T) {
-	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer l.Close()
@@ -188,7 +188,7 @@ func TestPassTCP(t *testing.T) {
 }
 
 func TestPassDevice(t *testing.T) {
-	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
 		f, err := os.Open("/dev/zero")
 		require.NoError(t, err)
 		theirs := passFile(t, from, to, f)
@@ -201,7 +201,7 @@ func TestPassDevice(t *testing.T) {
 
 // A sealed memfd arrives with the same content, at the same offset, and sealed.
 func TestPassSealed(t *testing.T) {
-	eachWay(t, pairOptions{}, func(t *testing.T, _ *pair, from, to *net.UnixConn) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
 		fd, err := unix.MemfdCreate("test", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
 		require.NoError(t, err)
 		f := os.NewFile(uintptr(fd), "memfd")
