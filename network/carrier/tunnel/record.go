@@ -1,0 +1,129 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Sizes of a record, in bytes: a length, a virtio network header, a frame.
+const (
+	lengthSize = 4
+	headerSize = 10
+	// maxFrame is the longest frame: 64 KiB of IP in Ethernet with a tag.
+	maxFrame  = 65535 + 18
+	minFrame  = 14
+	maxRecord = lengthSize + headerSize + maxFrame
+)
+
+// Virtio network header; see struct virtio_net_hdr in the virtio 1.2
+// specification, section 5.1.6. All fields are little-endian.
+const (
+	needsChecksum = 1 // flags
+	dataValid     = 2
+
+	gsoNone = 0
+	gsoTCP4 = 1
+	gsoTCP6 = 4
+	gsoUDP  = 5 // UDP_L4
+	gsoECN  = 0x80
+)
+
+var errLength = errors.New("record of an impossible length")
+
+// checkLength returns the length of what follows a record's length field.
+func checkLength(b []byte) (int, error) {
+	n := int(binary.LittleEndian.Uint32(b))
+	if n < headerSize+minFrame || n > headerSize+maxFrame {
+		return 0, fmt.Errorf("%w: %d", errLength, n)
+	}
+	return n, nil
+}
+
+// plausible tells whether the header of a record speaks of its frame. What it
+// lets pass, the kernel checks again against the frame's own headers.
+func plausible(b []byte) bool {
+	flags, gso := b[0], b[1]
+	headers := int(binary.LittleEndian.Uint16(b[2:]))
+	size := binary.LittleEndian.Uint16(b[4:])
+	start := int(binary.LittleEndian.Uint16(b[6:]))
+	offset := int(binary.LittleEndian.Uint16(b[8:]))
+	frame := len(b) - headerSize
+	if flags&^(needsChecksum|dataValid) != 0 || headers > frame {
+		return false
+	}
+	if flags&needsChecksum != 0 && start+offset+2 > frame {
+		return false
+	}
+	switch gso &^ gsoECN {
+	case gsoNone:
+		return gso == gsoNone
+	case gsoTCP4, gsoTCP6, gsoUDP:
+		return size > 0 && flags&needsChecksum != 0
+	}
+	return false
+}
+
+// splitter cuts a stream of bytes into records, which it hands to each.
+type splitter struct {
+	each func(record []byte) error
+	part []byte // the beginning of a record
+}
+
+// feed takes the next bytes of the stream. A record that lies in b as a whole
+// is handed on from where it is.
+func (s *splitter) feed(b []byte) error {
+	for len(b) > 0 {
+		if len(s.part) > 0 || len(b) < lengthSize {
+			rest, err := s.complete(b)
+			if err != nil {
+				return err
+			}
+			b = rest
+			continue
+		}
+		n, err := checkLength(b)
+		if err != nil {
+			return err
+		}
+		if len(b) < lengthSize+n {
+			s.part = append(s.part, b...)
+			return nil
+		}
+		if err := s.each(b[lengthSize : lengthSize+n]); err != nil {
+			return err
+		}
+		b = b[lengthSize+n:]
+	}
+	return nil
+}
+
+// complete adds to the record that was begun and returns what is left of b.
+func (s *splitter) complete(b []byte) ([]byte, error) {
+	want := lengthSize
+	if len(s.part) >= lengthSize {
+		n, err := checkLength(s.part)
+		if err != nil {
+			return nil, err
+		}
+		want += n
+	}
+	take := min(want-len(s.part), len(b))
+	s.part = append(s.part, b[:take]...)
+	b = b[take:]
+	if len(s.part) < want || want == lengthSize {
+		return b, nil
+	}
+	err := s.each(s.part[lengthSize:])
+	s.part = s.part[:0]
+	if cap(s.part) > keepPart {
+		s.part = nil
+	}
+	return b, err
+}
+
+// keepPart is the capacity that a splitter keeps between records.
+const keepPart = 2048
