@@ -68,7 +68,7 @@ func (e *Env) Observe() (Observation, error) {
 		return nil, err
 	}
 	for _, pid := range groupProcesses(e.hierarchies, e.group) {
-		o.process(pid)
+		o.equalProcess(pid)
 	}
 	for _, h := range e.hierarchies {
 		walkGroup(filepath.Join(h.Mount, e.group), func(dir string) { o["cgroup "+dir] = true })
@@ -142,6 +142,35 @@ func (o Observation) process(pid int) {
 	}
 }
 
+// equalProcess notes a process by its command and the number of those before it, so that one which took another's
+// place, as a daemon started again or a shim kept in reserve does, makes no difference.
+func (o Observation) equalProcess(pid int) {
+	words := commandLine(pid)
+	if words == "" {
+		return // A zombie, or gone.
+	}
+	for number := 1; ; number++ {
+		line := fmt.Sprintf("process %s (number %d)", words, number)
+		if !o[line] {
+			o[line] = true
+			break
+		}
+	}
+	if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil {
+		o["network namespace "+ns] = true
+	}
+}
+
+// commandLine is what a process was started with, shortened.
+func commandLine(pid int) string {
+	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	words := strings.TrimSpace(string(bytes.ReplaceAll(command, []byte{0}, []byte{' '})))
+	if len(words) > 120 {
+		words = words[:120]
+	}
+	return words
+}
+
 func (o Observation) paths(kind, pattern string) {
 	found, _ := filepath.Glob(pattern)
 	for _, path := range found {
@@ -180,10 +209,5 @@ func describe(pid int) string {
 	if fields := strings.Fields(after); len(fields) > 19 {
 		start = fields[19]
 	}
-	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	words := strings.TrimSpace(string(bytes.ReplaceAll(command, []byte{0}, []byte{' '})))
-	if len(words) > 120 {
-		words = words[:120]
-	}
-	return fmt.Sprintf("process %d (since %s) %s", pid, start, words)
+	return fmt.Sprintf("process %d (since %s) %s", pid, start, commandLine(pid))
 }

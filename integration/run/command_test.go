@@ -53,6 +53,8 @@ func attempt(ctx context.Context, env *lab.Env, stdin string, argv ...string) (r
 	if stdin != "" {
 		command.Stdin = strings.NewReader(stdin)
 	}
+	// A child that outlives the command would keep its output open.
+	command.WaitDelay = time.Second
 	start := time.Now()
 	err := command.Run()
 	r := result{stdout: out.String(), stderr: errs.String(), code: lab.ExitCode(err), took: time.Since(start)}

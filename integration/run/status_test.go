@@ -4,6 +4,7 @@
 package run
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -187,17 +188,40 @@ func TestCount(t *testing.T) {
 func TestTogether(t *testing.T) {
 	leavesNothing(t)
 	const count = 50
-	var ids []string
-	for i := range count {
-		id := name(t) + strconv.Itoa(i)
-		ids = append(ids, id)
-		docker(t, "run", "-d", "--name", id, "-e", "NUMBER="+strconv.Itoa(i), "--network", "none", image("busybox"), "sleep", "1000")
-		t.Cleanup(func() { remove(t, id) })
-	}
-	for i, id := range ids {
-		if out := docker(t, "exec", id, "sh", "-c", "echo $NUMBER"); out != strconv.Itoa(i) {
-			t.Errorf("container %d answers %q", i, out)
+	ids := make([]string, count)
+	each := func(what string, do func(i int) (result, error)) {
+		t.Helper()
+		// A few at a time, as fast as this machine can.
+		errs, turns := make(chan error, count), make(chan struct{}, 4)
+		for i := range count {
+			turns <- struct{}{}
+			go func() {
+				r, err := do(i)
+				if err == nil && r.code != 0 {
+					err = fmt.Errorf("container %d: exit status %d: %s", i, r.code, r.all())
+				}
+				<-turns
+				errs <- err
+			}()
+		}
+		for range count {
+			if err := <-errs; err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
 	}
+	t.Cleanup(func() { docker(t, append([]string{"rm", "-f"}, ids...)...) })
+	each("run", func(i int) (result, error) {
+		ids[i] = name(t) + strconv.Itoa(i)
+		return attempt(t.Context(), shared.DPU, "", "docker", "run", "-d", "--name", ids[i], "-e", "NUMBER="+strconv.Itoa(i),
+			"--network", "none", image("busybox"), "sleep", "1000")
+	})
+	each("exec", func(i int) (result, error) {
+		r, err := attempt(t.Context(), shared.DPU, "", "docker", "exec", ids[i], "sh", "-c", "echo $NUMBER")
+		if err == nil && r.stdout != strconv.Itoa(i)+"\n" {
+			err = fmt.Errorf("container %d answers %q", i, r.all())
+		}
+		return r, err
+	})
 	docker(t, append([]string{"kill"}, ids...)...)
 }

@@ -122,6 +122,41 @@ func TestStdin(t *testing.T) {
 	}
 }
 
+// TestLargeStdin holds that as much can be piped into a container as out of it, and that the container sees its end.
+func TestLargeStdin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short")
+	}
+	leavesNothing(t)
+	const size = 1 << 30
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	command := shared.DPU.Command(ctx, "docker", "run", "--rm", "-i", image("busybox"), "sh", "-c",
+		"sha256sum; echo the end")
+	command.Stdin = io.LimitReader(&pattern{}, size)
+	out, err := command.Output()
+	if want := patternSum(t, size) + "  -\nthe end\n"; err != nil || string(out) != want {
+		t.Errorf("%q, not %q: %v", out, want, err)
+	}
+}
+
+// TestClosedStdin holds that a container which is given no input, or stops being given any, is told.
+func TestClosedStdin(t *testing.T) {
+	leavesNothing(t)
+	if out := docker(t, "run", "--rm", image("busybox"), "sh", "-c", "cat; echo no input"); out != "no input" {
+		t.Errorf("without -i: %q", out)
+	}
+	if out := must(t, "sh", "-c", "docker run --rm -i "+image("busybox")+" sh -c 'cat; echo ended' < /dev/null"); out != "ended" {
+		t.Errorf("from an empty file: %q", out)
+	}
+	id := start(t, image("busybox"), "sleep", "1000")
+	for _, args := range [][]string{{"exec", "-i", id, "cat"}, {"exec", "-i", id, "sh", "-c", "read word; echo $word"}} {
+		if r := tryIn(t, shared.DPU, "piped\n", append([]string{"docker"}, args...)...); r.code != 0 || r.stdout != "piped\n" {
+			t.Errorf("%v: exit status %d and %q: %s", args, r.code, r.stdout, r.stderr)
+		}
+	}
+}
+
 // TestStderr holds that the two outputs are told apart.
 func TestStderr(t *testing.T) {
 	leavesNothing(t)
