@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -144,7 +145,7 @@ func (m *FS) attach(mode uint32, opts Options) error {
 	if err := unix.Stat(m.mountpoint, &st); err == nil {
 		m.dev = st.Dev
 	}
-	quietPoll(m.mountpoint)
+	quietPoll(m.mountpoint, mode&unix.S_IFMT == unix.S_IFDIR)
 	return nil
 }
 
@@ -215,9 +216,16 @@ func mountKernel(mountpoint string, mode uint32, opts Options) (int, error) {
 	return fd, nil
 }
 
-// quietPoll makes the kernel learn that the mount has no poll, before the Go
-// runtime asks with all of its threads.
-func quietPoll(mountpoint string) {
+// pollName is a file that go-fuse shows to whoever knows its name.
+const pollName = ".go-fuse-epoll-hack"
+
+// quietPoll makes the kernel learn that the mount has no poll. Else the Go
+// runtime of this process may ask, for a file it opens here, in a way that keeps
+// the answer from ever being given.
+func quietPoll(mountpoint string, dir bool) {
+	if dir {
+		mountpoint = filepath.Join(mountpoint, pollName)
+	}
 	fd, err := unix.Open(mountpoint, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return

@@ -97,9 +97,11 @@ type Server struct {
 	sessions map[*session]struct{}
 }
 
-// New returns a server that exports nothing yet.
+// New returns a server that exports nothing yet. As root it raises the process'
+// own limit of open files, without which few files could be looked up.
 func New(opts Options) *Server {
 	opts = opts.withDefaults()
+	raiseFileLimit()
 	return &Server{
 		opts: opts, log: opts.Logger, creds: newCreator(),
 		exports: map[string]*export{}, sessions: map[*session]struct{}{},
