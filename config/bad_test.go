@@ -55,7 +55,7 @@ func TestBadInput(t *testing.T) {
 		{"other table", "dpu", "version = 1\n[link]\nmountpoint = '/x'\n", `f:3:1: unknown key link.mountpoint, did you mean remotefs.mountpoint or mount.mountpoint?`},
 		{"several tables", "dpu", "version = 1\naddress = 'x'\n", `f:2:1: unknown key address, did you mean link.address or containerd.address?`},
 		{"nothing like it", "dpu", "version = 1\n[log]\ncolour = 'x'\n", `f:3:1: unknown key log.colour; [log] may have level, format`},
-		{"nothing like it at all", "dpu", "version = 1\n[colours]\nx = 1\n", `f:2:2: unknown key colours; a file may have version, link, containerd, plugins, remotefs, state, log, metrics, mount`},
+		{"nothing like it at all", "dpu", "version = 1\n[colours]\nx = 1\n", `f:2:2: unknown key colours; a file may have version, link, containerd, plugins, remotefs, state, log, metrics, mount, bridge`},
 		{"inline", "dpu", "version = 1\nlink = {adress = 'x'}\n", `f:2:9: unknown key link.adress, did you mean link.address?`},
 		{"in an array of tables", "host", "version = 1\n[[export]]\nnmae = 'x'\n", `f:3:1: unknown key export.nmae, did you mean export.name?`},
 		{"in an inline array of tables", "host", "version = 1\nexport = [{name = 'x', path = '/x', rw = true}]\n", `f:2:37: unknown key export.rw; [export] may have name, path, read_only`},
@@ -119,6 +119,11 @@ func TestBadInput(t *testing.T) {
 		{"export without a name", "host", hostUnix + "[[export]]\npath = '/x'\n", `f:3:3: export[0].name: "" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
 		{"export outside", "host", hostUnix + "[[export]]\nname = '../x'\npath = '/x'\n", `f:4:1: export[0].name: "../x" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
 		{"exports of one name", "host", hostUnix + "[[export]]\nname = 'x'\npath = '/x'\n[[export]]\nname = 'x'\npath = 'y'\n", "f:7:1: export[1].name: \"x\" is the name of an earlier export\nf:8:1: export[1].path: \"y\" is not an absolute path"},
+		{"bridge to nowhere", "dpu", dpuUnix + "[[bridge]]\npath = '/s'\n", `f:3:3: bridge[0]: direction "" is neither "connect" nor "serve"`},
+		{"bridge of a relative path", "dpu", dpuUnix + "[[bridge]]\ndirection = 'connect'\npath = 's'\n", `f:3:3: bridge[0]: path "s" is neither a clean absolute path nor @NAME`},
+		{"bridge of everything", "host", hostUnix + "[[bridge]]\ndirection = 'serve'\npath = '/'\n", `f:3:3: bridge[0]: path: all of / can't be bridged`},
+		{"bridge as somebody", "host", hostUnix + "[[bridge]]\ndirection = 'serve'\npath = '/s'\nas = 'root'\n", `f:3:3: bridge[0]: as: "root" is neither "same" nor UID:GID`},
+		{"bridge in a circle", "host", hostUnix + "[[bridge]]\ndirection = 'serve'\npath = '/s'\n[[bridge]]\ndirection = 'connect'\npath = '/s/a'\n", `f:8:1: bridge[1].path: /s/a is expected from the peer and /s is served to it: they overlap`},
 		{"export of the tree", "host", hostUnix + "[[export]]\nname = 'tree'\npath = '/x'\n", `f:4:1: export[0].name: "tree" is the name of the snapshots' tree; use another`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

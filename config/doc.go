@@ -10,6 +10,6 @@
 // range are all errors, which name file, line, column and key, and say what is
 // allowed. docs/configuration.md lists every key.
 //
-// It may import udsbridge/link. It starts nothing and opens nothing but the
+// It may import udsbridge/link and udsbridge/bridge/policy. It starts nothing and opens nothing but the
 // files it is told to read and the certificates these name, and only to read.
 package config

@@ -44,6 +44,7 @@ var kindNames = map[kind]string{
 var required = map[string]bool{
 	"version": true, "link.address": true, "link.listen": true, "export.name": true, "export.path": true,
 	"mount.export": true, "mount.path": true, "mount.mountpoint": true,
+	"bridge.direction": true, "bridge.path": true,
 }
 
 // actual returns what the documentation has to say of each key of v.
@@ -103,7 +104,7 @@ func TestExamples(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, asError(d.problems))
 			for _, f := range c.schema.all() {
-				path := strings.NewReplacer("export.", "export[0].", "mount.", "mount[0].").Replace(f.path)
+				path := strings.NewReplacer("export.", "export[0].", "mount.", "mount[0].", "bridge.", "bridge[0].").Replace(f.path)
 				assert.Contains(t, d.places, path, "the example lacks a key")
 			}
 

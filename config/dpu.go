@@ -23,6 +23,7 @@ type DPU struct {
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
 	Mounts     []Mount    `toml:"mount"`
+	Bridges    []Bridge   `toml:"bridge"`
 }
 
 // DPULink says how the DPU reaches its HOST.
@@ -118,6 +119,7 @@ func (c *DPU) check(d *document) {
 	for i, m := range c.Mounts {
 		m.check(d, fmt.Sprintf("mount[%d]", i), mountpoints)
 	}
+	d.bridges(c.Bridges)
 }
 
 func (m Mount) check(d *document, key string, mountpoints map[string]string) {

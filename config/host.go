@@ -24,6 +24,7 @@ type Host struct {
 	Metrics Metrics  `toml:"metrics"`
 	Views   Views    `toml:"views"`
 	Exports []Export `toml:"export"`
+	Bridges []Bridge `toml:"bridge"`
 }
 
 // HostLink says where the HOST awaits its DPU.
@@ -120,6 +121,7 @@ func (c *Host) check(d *document) {
 	for i, e := range c.Exports {
 		e.check(d, fmt.Sprintf("export[%d]", i), names)
 	}
+	d.bridges(c.Bridges)
 }
 
 func (s Store) check(d *document) {

@@ -27,6 +27,10 @@ const (
 	// there itself: PUT adds one, DELETE with the parameter "mountpoint" removes
 	// one.
 	MountsPath = "/v1/mounts"
+	// BridgePath is the path of the socket bridge of a daemon, which answers there
+	// itself: GET tells its rules and what has become of them, PUT adds a rule,
+	// DELETE with the parameter "path" removes one, and POST with it tries one.
+	BridgePath = "/v1/bridge"
 )
 
 // Service is the service of the agent's session by which the DPU asks for the

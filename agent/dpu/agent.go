@@ -34,6 +34,7 @@ type Daemon struct {
 	started    time.Time
 	host       *connector
 	mounts     *mounts
+	bridging   *agent.Bridging
 	containerd *grpc.ClientConn
 }
 
@@ -55,6 +56,10 @@ func Run(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer d.mounts.wait()
 	defer cancel()
+	if d.bridging, err = d.startBridge(ctx); err != nil {
+		return err
+	}
+	defer d.bridging.Close()
 	if err := d.mounts.start(ctx); err != nil {
 		return err
 	}

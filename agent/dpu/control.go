@@ -34,6 +34,7 @@ func (d *Daemon) handler() http.Handler {
 	mux.HandleFunc("DELETE "+about.MountsPath, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, d.mounts.remove(r.URL.Query().Get("mountpoint")))
 	})
+	d.bridging.Handle(mux)
 	return mux
 }
 

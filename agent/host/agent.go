@@ -44,6 +44,7 @@ type Agent struct {
 	store    *store.Store
 	files    *server.Server
 	shims    *launcher.Launcher
+	bridging *agent.Bridging
 	program  string // of the shim's HOST half
 	acceptor *session.Acceptor
 
@@ -78,7 +79,9 @@ func Run(ctx context.Context, cfg *config.Host, configPath string, log *slog.Log
 	if err != nil {
 		return err
 	}
-	about.Serve(ctx, status.Handler(a.Report, nil), a.Report)
+	mux := status.Handler(a.Report, nil)
+	a.bridging.Handle(mux)
+	about.Serve(ctx, mux, a.Report)
 	defer about.Ready()()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -126,6 +129,14 @@ func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slo
 			return nil, nil, fmt.Errorf("export %s: %w", e.Path, err)
 		}
 	}
+	if a.bridging, err = newBridging(cfg, log); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			a.bridging.Close()
+		}
+	}()
 	if a.program, err = cfg.Shim.Locate(); err != nil {
 		return nil, nil, err
 	}
@@ -136,7 +147,7 @@ func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slo
 	if err != nil {
 		return nil, nil, err
 	}
-	return a, func() { a.shims.Close(); a.store.Close() }, nil
+	return a, func() { a.bridging.Close(); a.shims.Close(); a.store.Close() }, nil
 }
 
 // views are what daemons on the DPU are shown of this machine.
@@ -199,6 +210,11 @@ func (a *Agent) serve(ctx context.Context, sess *session.Session) {
 	}()
 	go a.serveShims(ctx, sess.Listen(wire.ServiceShims))
 	go a.serveFiles(ctx, sess.Listen(ServiceFiles))
+	go func() {
+		if err := a.bridging.Serve(ctx, sess); err != nil {
+			a.log.Debug("bridge sockets", "error", err)
+		}
+	}()
 	select {
 	case <-sess.Done():
 		a.log.Info("session ended", "error", sess.Err())
