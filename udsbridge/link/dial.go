@@ -4,7 +4,10 @@
 package link
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"fmt"
 	"net"
 	"time"
 )
@@ -26,7 +29,71 @@ type Dialer struct {
 // is not good and a peer that is not the HOST. The HOST's own verdict comes with
 // the first Read, as a *RefusedError.
 func (d *Dialer) Dial(ctx context.Context, target Target) (net.Conn, error) {
-	panic("link: not there yet")
+	conn, err := d.dial(ctx, target)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", target, err)
+	}
+	return conn, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, target Target) (net.Conn, error) {
+	if err := target.Validate(); err != nil {
+		return nil, err
+	}
+	if err := d.Security.Validate(d.Address); err != nil {
+		return nil, err
+	}
+	timeout := cmp.Or(d.ConnectTimeout, DefaultConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	plain, err := connect(ctx, d.Address)
+	if err != nil {
+		return nil, describe(d.Address, err)
+	}
+	var conn halfCloser
+	err = within(ctx, plain, func() error {
+		conn, err = d.greet(ctx, plain, preamble{tls: d.Security.TLS != nil, target: target})
+		return err
+	})
+	if err != nil {
+		plain.Close()
+		return nil, describe(d.Address, err)
+	}
+	return &dialled{halfCloser: conn, address: d.Address}, nil
+}
+
+// greet sends the preamble and does TLS upon it.
+func (d *Dialer) greet(ctx context.Context, plain plainConn, p preamble) (halfCloser, error) {
+	b := p.encode()
+	if _, err := plain.Write(b); err != nil {
+		return nil, err
+	}
+	if !p.tls {
+		return plain, nil
+	}
+	below := &sniffer{plainConn: plain}
+	conn := tls.Client(below, d.Security.TLS)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		if below.refused != "" {
+			return nil, &RefusedError{Address: d.Address, Reason: below.refused}
+		}
+		return nil, &handshakeError{err}
+	}
+	_, err := conn.Write(b)
+	return conn, err
+}
+
+// within calls f, whose use of conn fails when ctx ends.
+func within(ctx context.Context, conn net.Conn, f func() error) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	err := f()
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+	}
+	return err
 }
 
 // RefusedError says that the HOST refused a connection.
@@ -37,5 +104,5 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	return "HOST " + e.Address.String() + " " + e.Reason
+	return "HOST " + e.Address.String() + " refuses the connection: " + e.Reason
 }

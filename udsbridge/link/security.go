@@ -32,3 +32,6 @@ func (s Security) Validate(a Address) error {
 	}
 	return nil
 }
+
+// admits reports whether connections from a vsock context id are taken.
+func (s Security) admits(cid uint32) bool { return s.PeerCID == 0 || s.PeerCID == cid }
