@@ -15,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	benchrun "github.com/container-offload/offload/integration/bench/run"
 	"github.com/container-offload/offload/integration/demo"
 	"github.com/container-offload/offload/integration/images"
 	"github.com/container-offload/offload/integration/lab"
+	"github.com/container-offload/offload/integration/verdict"
 )
 
 // newCommand is the command line.
@@ -30,7 +32,8 @@ offload system in them (or, with --stock, stock containerd and dockerd in a sing
 It needs root, and what "make build components images" makes.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), imagesCommand())
+	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), testCommand(),
+		imagesCommand(), benchRunCommand())
 	return root
 }
 
@@ -172,6 +175,51 @@ func imagesCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "where to put them (default: build/images in this repository)")
+	return cmd
+}
+
+func testCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test -- GO TEST ARGUMENTS...",
+		Short: "Run go test, and fail on a test that was skipped without a reason that is known",
+		Long: `Run go test with the arguments and print its lines. At the end list the tests that were skipped, with their reasons,
+and fail if one is not on the list of those that may be.`,
+		Example: "  offload-lab test -- -race ./...",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return verdict.Run(cmd.Context(), args, os.Stdout)
+		},
+	}
+}
+
+func benchRunCommand() *cobra.Command {
+	var out string
+	options := benchrun.Options{Progress: os.Stderr}
+	var stock bool
+	cmd := &cobra.Command{
+		Use:     "bench-run",
+		Short:   "Time docker run, docker exec and ctr run, and weigh the HOST, against stock daemons",
+		Example: "  offload-lab bench-run --out build/bench/run.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if stock {
+				options.Kind = lab.Stock
+			}
+			report, err := benchrun.Run(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				if err := report.Write(out); err != nil {
+					return err
+				}
+			}
+			return report.Table(os.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
+	cmd.Flags().IntVar(&options.Runs, "runs", 50, "how often each command is timed on each side")
+	cmd.Flags().BoolVar(&stock, "stock", false, "compare stock with stock, to see how much chance there is in it")
+	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
 	return cmd
 }
 

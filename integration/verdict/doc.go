@@ -1,0 +1,8 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package verdict runs go test and does not let a skipped test pass for one that ran: each skip is told with its
+// reason, and one that is not on the list of those that may be is a failure.
+//
+// May import the standard library.
+package verdict
