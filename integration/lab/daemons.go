@@ -130,8 +130,12 @@ func (l *Lab) StartDockerd(ctx context.Context) (err error) {
 	if err := l.DPU.WriteFile(dockerConfig, text, 0o644); err != nil {
 		return fmt.Errorf("configure dockerd: %w", err)
 	}
+	argv := []string{"dockerd"}
+	if l.Kind == Offload {
+		argv = []string{"env", "DOCKER_BUILDKIT_RUNC_COMMAND=offload-runc", "dockerd"}
+	}
 	l.Dockerd, err = l.DPU.Start(ctx, Daemon{
-		Name: "dockerd", Argv: []string{"dockerd"}, Ready: l.dockerAnswers, Patience: time.Minute,
+		Name: "dockerd", Argv: argv, Ready: l.dockerAnswers, Patience: time.Minute,
 	})
 	return err
 }
