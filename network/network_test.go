@@ -18,8 +18,9 @@ import (
 	"github.com/container-offload/offload/network/netns"
 )
 
-func TestTwinLooksLikeItsOriginal(t *testing.T) {
-	r := newRig(t)
+func TestTwinLooksLikeItsOriginal(t *testing.T) { eachCarrier(t, twinLooksLikeItsOriginal) }
+
+func twinLooksLikeItsOriginal(t *testing.T, r *rig) {
 	c := r.container("web")
 	r.run(c.shadow, `ip link set eth0 mtu 1400 && ip route add 192.0.2.0/24 via 10.9.0.1 metric 7 && ip route add blackhole 198.51.100.0/24 &&
 		ip neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent && echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_ignore`)
@@ -40,8 +41,14 @@ func TestTwinLooksLikeItsOriginal(t *testing.T) {
 	}
 }
 
-func TestFramesCross(t *testing.T) {
-	r := newRig(t)
+func TestFramesCross(t *testing.T) { eachCarrier(t, framesCross) }
+
+func eachCarrier(t *testing.T, test func(*testing.T, *rig)) {
+	t.Run("tunnel", func(t *testing.T) { test(t, newRig(t)) })
+	t.Run("vxlan", func(t *testing.T) { test(t, newVXLANRig(t)) })
+}
+
+func framesCross(t *testing.T, r *rig) {
 	a, b := r.container("a"), r.container("b")
 	r.join(a, false)
 	r.join(b, false)
@@ -68,8 +75,9 @@ func send(t *testing.T, ns *os.File, frame []byte) {
 	}))
 }
 
-func TestAnotherSenderIsDropped(t *testing.T) {
-	r := newRig(t)
+func TestAnotherSenderIsDropped(t *testing.T) { eachCarrier(t, anotherSenderIsDropped) }
+
+func anotherSenderIsDropped(t *testing.T, r *rig) {
 	a := r.container("a")
 	r.join(a, false)
 	r.eventually(a.twin, "ping -c1 -W5 10.9.0.1")
@@ -98,8 +106,9 @@ func TestAnotherSenderIsDropped(t *testing.T) {
 	require.NotContains(t, table, other.String())
 }
 
-func TestInterfacesComeAndGo(t *testing.T) {
-	r := newRig(t)
+func TestInterfacesComeAndGo(t *testing.T) { eachCarrier(t, interfacesComeAndGo) }
+
+func interfacesComeAndGo(t *testing.T, r *rig) {
 	a := r.container("a")
 	r.join(a, false)
 	r.plug(a, "eth1", "10.10.0.7/24")
@@ -233,8 +242,9 @@ func TestTheResolverAnswersInTheTwin(t *testing.T) {
 	}
 }
 
-func TestClosingLeavesNothing(t *testing.T) {
-	r := newRig(t)
+func TestClosingLeavesNothing(t *testing.T) { eachCarrier(t, closingLeavesNothing) }
+
+func closingLeavesNothing(t *testing.T, r *rig) {
 	a := r.container("a")
 	before := r.run(a.shadow, "ip -o link | wc -l; tc filter show dev eth0 ingress; tc qdisc show dev eth0")
 	r.join(a, false)
@@ -247,7 +257,10 @@ func TestClosingLeavesNothing(t *testing.T) {
 }
 
 func TestTheEndOfTheSessionLeavesNothing(t *testing.T) {
-	r := newRig(t)
+	eachCarrier(t, theEndOfTheSessionLeavesNothing)
+}
+
+func theEndOfTheSessionLeavesNothing(t *testing.T, r *rig) {
 	a := r.container("a")
 	r.join(a, false)
 	r.sess.Close()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/container-offload/offload/network/carrier"
 	"github.com/container-offload/offload/network/carrier/tunnel"
+	"github.com/container-offload/offload/network/carrier/vxlan"
 	"github.com/container-offload/offload/network/dpu"
 	"github.com/container-offload/offload/network/host"
 	"github.com/container-offload/offload/network/netns"
@@ -56,8 +58,24 @@ const (
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, carrier: tunnel.New(), containers: map[string]*container{}, log: testLogger(t)}
-	r.bridge = newNS(t)
+	return newRigWith(t, newNS(t), tunnel.New(), tunnel.New())
+}
+
+// newVXLANRig is a rig whose machines have a cable between them.
+func newVXLANRig(t testing.TB) *rig {
+	t.Helper()
+	dpu, machine := newNS(t), newNS(t)
+	r := newRigWith(t, dpu,
+		vxlan.New(vxlan.Options{Peer: netip.MustParseAddr("10.8.0.2"), Machine: dpu}),
+		vxlan.New(vxlan.Options{Machine: machine}))
+	r.run(dpu, fmt.Sprintf("ip link add cable type veth peer name cable netns /proc/%d/fd/%d && ip addr add 10.8.0.1/24 dev cable && ip link set cable up", os.Getpid(), machine.Fd()))
+	r.run(machine, "ip addr add 10.8.0.2/24 dev cable && ip link set cable up")
+	return r
+}
+
+func newRigWith(t testing.TB, dpu *os.File, offers, accepts carrier.Carrier) *rig {
+	t.Helper()
+	r := &rig{t: t, carrier: offers, containers: map[string]*container{}, log: testLogger(t), bridge: dpu}
 	r.run(r.bridge, "ip link add br0 address 02:00:00:00:00:01 type bridge && ip link set br0 up && ip link set lo up && ip addr add 10.9.0.1/24 dev br0 && ip -6 addr add fd09::1/64 dev br0 nodad")
 	r.sess, r.peer = sessions(t)
 	r.networks = host.New(host.Options{
@@ -73,7 +91,7 @@ func newRig(t testing.TB) *rig {
 		Open: func(ctx context.Context, header []byte) (net.Conn, error) {
 			return r.peer.Open(ctx, dnsServices, header)
 		},
-		Carriers: []carrier.Carrier{r.carrier}, Logger: r.log,
+		Carriers: []carrier.Carrier{accepts}, Logger: r.log,
 	})
 	go accept(r.peer.Listen(services), func(st *session.Stream) {
 		if err := r.networks.Serve(st, st.Header()); err != nil {

@@ -13,6 +13,6 @@
 //   - launcher: the HOST agent's side: keeps HOST halves warm and hands them
 //     their connections.
 //
-// It imports remotefs and udsbridge, never plugins or rexec. The DPU half never
+// It imports network, remotefs and udsbridge, never plugins or rexec. The DPU half never
 // imports the runc packages: nothing runs locally by mistake.
 package shim

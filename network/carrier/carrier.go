@@ -37,8 +37,6 @@ type Terms struct {
 	VNI uint32 `json:"vni,omitempty"`
 	// Endpoint (vxlan) is where the sender of the terms takes packets.
 	Endpoint netip.AddrPort `json:"endpoint,omitzero"`
-	// Overhead (vxlan) is what is added to each frame, in bytes.
-	Overhead int `json:"overhead,omitempty"`
 }
 
 // Carrier makes ports of one kind. Its methods may be called concurrently.

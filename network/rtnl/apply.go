@@ -241,3 +241,17 @@ func withHandle(ns *os.File, f func(*netlink.Handle) error) error {
 	defer h.Close()
 	return f(h)
 }
+
+// SetSysctls sets sysctls of a namespace by their paths below /proc/sys/net. It
+// sets as many as it can and returns what went wrong with the others.
+func SetSysctls(ns *os.File, values map[string]string) error {
+	return netns.Do(ns, func() error {
+		var errs []error
+		for path, value := range values {
+			if err := setSysctl(path, value); err != nil {
+				errs = append(errs, fmt.Errorf("set sysctl: %w", err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}

@@ -160,6 +160,9 @@ func (s *Service) startShadow(t *task) error {
 	}
 	t.shadow = sh
 	t.undo = append(t.undo, sh.Stop)
+	if err := shareSysctls(t); err != nil {
+		s.log.Debug("share sysctls with the shadow", "task", t.id, "error", err)
+	}
 	forget, err := s.shadows.Add(shadow.Entry{Namespace: s.ns, Shim: s.shimID, ID: t.id}, sh, own)
 	if err != nil {
 		return err

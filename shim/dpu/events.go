@@ -40,6 +40,7 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 	case *eventstypes.TaskExit:
 		if e.ID == e.ContainerID {
 			// Whoever sees the event must not find the pid alive.
+			t.leaveNetwork()
 			t.shadow.Stop()
 			defer t.exitPublished()
 		}

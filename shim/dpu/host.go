@@ -75,6 +75,7 @@ func (h *host) dial(ctx context.Context, cfg *config.DPU, s *Service) error {
 	h.task = taskapi.NewTTRPCTaskClient(h.client)
 	go s.files.serve(ctx, sess)
 	go s.files.serveSockets(ctx, sess.Listen(wire.ServiceSocket))
+	go s.networks.serveDNS(sess.Listen(wire.ServiceNetworkDNS))
 	go s.serveEvents(ctx, sess.Listen(wire.ServiceEvents))
 	go func() {
 		<-sess.Done()

@@ -32,6 +32,7 @@ type Service struct {
 	host       *host
 	files      *exports
 	shadows    shadow.Registry
+	networks   *networks
 
 	mu    sync.Mutex
 	tasks map[string]*task
@@ -58,6 +59,7 @@ func New(ctx context.Context, o Options) *Service {
 		files: newExports(o.Logger),
 		tasks: make(map[string]*task),
 	}
+	s.networks = newNetworks(s)
 	s.host = connect(ctx, s)
 	o.Shutdown.RegisterCallback(func(context.Context) error { s.close(); return nil })
 	return s
@@ -109,6 +111,15 @@ func forward[Req interface{ GetID() string }, Resp any](ctx context.Context, s *
 
 // Start runs the task, or a process added to it.
 func (s *Service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	if r.ExecID == "" {
+		t, err := s.task(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.networks.join(ctx, t); err != nil {
+			return nil, errgrpc.ToGRPC(fmt.Errorf("start task %q: %w", r.ID, err))
+		}
+	}
 	resp, t, err := forward(ctx, s, r, taskapi.TTRPCTaskService.Start)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,9 @@ type task struct {
 	exited     chan struct{}
 	exitedOnce sync.Once
 
+	// network, if not nil, gives up the task's network.
+	network func()
+
 	// undo releases what creating the task acquired, last acquired first.
 	undo []func()
 
@@ -62,6 +65,24 @@ func (t *task) closeStdio(ctx context.Context, execID string) {
 	t.mu.Unlock()
 	if p != nil {
 		p.drain(ctx)
+	}
+}
+
+// joinedNetwork records how the task leaves its network.
+func (t *task) joinedNetwork(leave func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.network = leave
+}
+
+// leaveNetwork gives up the task's network, if it has one.
+func (t *task) leaveNetwork() {
+	t.mu.Lock()
+	leave := t.network
+	t.network = nil
+	t.mu.Unlock()
+	if leave != nil {
+		leave()
 	}
 }
 
@@ -101,6 +122,7 @@ func (t *task) release() {
 	for _, p := range execs {
 		p.abort()
 	}
+	t.leaveNetwork()
 	for i := len(undo) - 1; i >= 0; i-- {
 		undo[i]()
 	}

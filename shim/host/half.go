@@ -21,6 +21,7 @@ import (
 	"github.com/containerd/ttrpc"
 
 	"github.com/container-offload/offload/config"
+	nethost "github.com/container-offload/offload/network/host"
 	"github.com/container-offload/offload/shim/launcher"
 	"github.com/container-offload/offload/shim/wire"
 	"github.com/container-offload/offload/udsbridge/link"
@@ -39,6 +40,7 @@ type half struct {
 	stdio    *stdioTable
 	files    *files
 	netns    *netNamespaces
+	networks *nethost.Networks
 	tasks    *service
 	events   eventClient
 
@@ -74,6 +76,7 @@ func (h *half) serve(ctx context.Context, first *session.Session) error {
 	h.stdio = newStdioTable()
 	h.files = &files{half: h, dir: filepath.Join(h.dir, "files")}
 	h.netns = &netNamespaces{}
+	h.networks = h.newNetworks()
 	h.tasks = &service{TTRPCTaskService: inner, half: h}
 	h.attach(ctx, first)
 	<-sd.Done()
@@ -92,6 +95,7 @@ func (h *half) attach(ctx context.Context, sess *session.Session) {
 	h.mu.Unlock()
 	go h.serveTasks(ctx, sess.Listen(wire.ServiceTask))
 	go h.serveStdio(sess.Listen(wire.ServiceStdio))
+	go h.serveNetworks(sess.Listen(wire.ServiceNetwork))
 }
 
 // session returns the current session and a channel that closes when it is
