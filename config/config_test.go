@@ -46,6 +46,8 @@ tree = "/tree"
 mountpoint = "/host"
 [state]
 dir = "/state"
+[network]
+carrier = "vxlan"
 [log]
 level = "debug"
 format = "json"
@@ -68,6 +70,7 @@ read_only = true
 		Plugins:    Plugins{Socket: "/p.sock"},
 		RemoteFS:   RemoteFS{Tree: "/tree", Mountpoint: "/host"},
 		State:      State{Dir: "/state"},
+		Network:    Network{Carrier: "vxlan"},
 		Log:        Log{Level: "debug", Format: "json"},
 		Metrics:    Metrics{Listen: "127.0.0.1:9120"},
 		Mounts:     []Mount{{Export: "data", Path: "/d", Mountpoint: "/m", ReadOnly: true}},
@@ -104,6 +107,7 @@ enabled = false
 		Store:   Store{Root: "/root", Tree: "/tree"},
 		Shim:    Shim{Binary: "/shim", Runc: "/runc", State: "/shims"},
 		State:   State{Dir: "/state"},
+		Network: Network{Carrier: "tunnel"},
 		Log:     Log{Level: "error", Format: "text"},
 		Metrics: Metrics{Listen: "[::1]:9120"},
 		Exports: []Export{{Name: "a", Path: "/a"}, {Name: "b", Path: "/b", ReadOnly: true}},

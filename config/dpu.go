@@ -20,6 +20,7 @@ type DPU struct {
 	Plugins    Plugins    `toml:"plugins"`
 	RemoteFS   RemoteFS   `toml:"remotefs"`
 	State      State      `toml:"state"`
+	Network    Network    `toml:"network"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
 	Mounts     []Mount    `toml:"mount"`
@@ -95,6 +96,7 @@ func DefaultDPU() *DPU {
 		Plugins:    Plugins{Socket: "/run/offload/plugins.sock"},
 		RemoteFS:   RemoteFS{Tree: "/run/offload/tree", Mountpoint: "/run/offload/host"},
 		State:      State{Dir: "/run/offload/dpu"},
+		Network:    defaultNetwork(),
 		Log:        defaultLog(),
 	}
 }
@@ -113,6 +115,7 @@ func (c *DPU) check(d *document) {
 		d.notHidden("state.dir", c.State.Dir, c.RemoteFS.Mountpoint)
 	}
 	d.absolute("state.dir", c.State.Dir)
+	c.Network.check(d, "link.address", c.Link.Address)
 	c.Log.check(d)
 	c.Metrics.check(d)
 	mountpoints := map[string]string{filepath.Clean(c.RemoteFS.Mountpoint): "remotefs.mountpoint"}

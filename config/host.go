@@ -20,6 +20,7 @@ type Host struct {
 	Store   Store    `toml:"store"`
 	Shim    Shim     `toml:"shim"`
 	State   State    `toml:"state"`
+	Network Network  `toml:"network"`
 	Log     Log      `toml:"log"`
 	Metrics Metrics  `toml:"metrics"`
 	Views   Views    `toml:"views"`
@@ -102,6 +103,7 @@ func DefaultHost() *Host {
 		Store:   Store{Root: "/var/lib/offload", Tree: "/run/offload/tree"},
 		Shim:    Shim{Runc: "runc", Warm: 1, State: "/run/offload/shims"},
 		State:   State{Dir: "/run/offload/agent"},
+		Network: defaultNetwork(),
 		Log:     defaultLog(),
 		Views:   Views{Enabled: true},
 	}
@@ -115,6 +117,7 @@ func (c *Host) check(d *document) {
 	c.Store.check(d)
 	c.Shim.check(d)
 	d.absolute("state.dir", c.State.Dir)
+	c.Network.check(d, "link.listen", c.Link.Listen)
 	c.Log.check(d)
 	c.Metrics.check(d)
 	names := make(map[string]bool)

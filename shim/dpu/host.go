@@ -29,6 +29,7 @@ import (
 type host struct {
 	ready  chan struct{} // closed when the fields below are set
 	err    error
+	cfg    *config.DPU // nil if it can't be read
 	sess   *session.Session
 	client *ttrpc.Client
 	task   taskapi.TTRPCTaskService
@@ -47,6 +48,7 @@ func connect(ctx context.Context, s *Service) *host {
 		close(h.ready)
 		return h
 	}
+	h.cfg = cfg
 	s.shadows = shadow.NewRegistry(shadowDir(cfg))
 	go func() {
 		defer close(h.ready)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -16,12 +17,15 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/network/carrier"
 	"github.com/container-offload/offload/network/carrier/tunnel"
+	"github.com/container-offload/offload/network/carrier/vxlan"
 	netdpu "github.com/container-offload/offload/network/dpu"
 	"github.com/container-offload/offload/network/rtnl"
 	netwire "github.com/container-offload/offload/network/wire"
 	"github.com/container-offload/offload/shim/wire"
+	"github.com/container-offload/offload/udsbridge/link"
 	"github.com/container-offload/offload/udsbridge/session"
 )
 
@@ -139,19 +143,37 @@ func (n *networks) make(ctx context.Context, t *task, name, path string) (*netdp
 	if err != nil {
 		return nil, err
 	}
+	c, err := n.carrier(n.s.host.cfg)
+	if err != nil {
+		return nil, err
+	}
 	ns, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace: %w", err)
 	}
 	return netdpu.Join(ctx, netdpu.Options{
-		Name: name, NS: ns, Carrier: n.carrier(), Follow: mayChangeNetwork(t.spec), Logger: n.s.log,
+		Name: name, NS: ns, Carrier: c, Follow: mayChangeNetwork(t.spec), Logger: n.s.log,
 		Open: func(ctx context.Context, header []byte) (net.Conn, error) {
 			return sess.Open(ctx, wire.ServiceNetwork, header)
 		},
 	})
 }
 
-func (n *networks) carrier() carrier.Carrier { return tunnel.New() }
+// carrier returns the carrier that the configuration names.
+func (n *networks) carrier(cfg *config.DPU) (carrier.Carrier, error) {
+	if cfg.Network.Carrier != config.CarrierVXLAN {
+		return tunnel.New(), nil
+	}
+	address, err := link.ParseAddress(cfg.Link.Address)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := netip.ParseAddr(address.Host)
+	if err != nil {
+		return nil, fmt.Errorf("carry frames by vxlan: %w", err)
+	}
+	return vxlan.New(vxlan.Options{Peer: peer}), nil
+}
 
 // mayChangeNetwork tells whether the container may change its own interfaces.
 func mayChangeNetwork(spec *specs.Spec) bool {

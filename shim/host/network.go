@@ -11,8 +11,10 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/network/carrier"
 	"github.com/container-offload/offload/network/carrier/tunnel"
+	"github.com/container-offload/offload/network/carrier/vxlan"
 	nethost "github.com/container-offload/offload/network/host"
 	"github.com/container-offload/offload/network/netns"
 	"github.com/container-offload/offload/shim/wire"
@@ -27,9 +29,18 @@ func (h *half) newNetworks() *nethost.Networks {
 			sess, _ := h.session()
 			return sess.Open(ctx, wire.ServiceNetworkDNS, header)
 		},
-		Carriers: []carrier.Carrier{tunnel.New()},
+		Carriers: h.carriers(),
 		Logger:   h.log,
 	})
+}
+
+// carriers are those that the configuration allows.
+func (h *half) carriers() []carrier.Carrier {
+	out := []carrier.Carrier{tunnel.New()}
+	if h.cfg.Network.Carrier == config.CarrierVXLAN {
+		out = append(out, vxlan.New(vxlan.Options{}))
+	}
+	return out
 }
 
 // serveNetworks serves the streams by which the DPU makes and feeds twins.
