@@ -23,7 +23,7 @@ STATICCHECK_VERSION := v0.8.2
 STATIC_BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v /offload-lab)
 # What needs a lab, and with it the machine to itself, is tested after the rest.
-UNIT = $(shell $(GO) list ./... | grep -v /integration/run)
+UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/vm/suite)
 
 # Arguments for go test, as in: make test ARGS='-run TestRun/exit -v'
 ARGS ?=
@@ -112,6 +112,31 @@ bench: ready ## Run every benchmark, one after the other, on a machine that shou
 .PHONY: bench-run
 bench-run: ready ## Time docker run and ctr run against the same stock daemons
 	@$(LAB) bench-run --out $(BUILD)/bench/run.json
+
+.PHONY: vm-images
+vm-images: build ## Build the disk images of the two virtual machines, once
+	@integration/components/deps.sh mmdebstrap:/usr/bin/mmdebstrap e2fsprogs:/usr/sbin/mke2fs
+	@$(LAB) vm build
+
+.PHONY: integration-vm
+integration-vm: ready vm-images ## Run the suite between two virtual machines, over TCP and vsock (about 20 minutes)
+	@$(GO) test -timeout 60m -count=1 -v $(ARGS) ./integration/vm/suite
+
+.PHONY: vm-up
+vm-up: ready vm-images ## Start the two virtual machines with everything installed, and leave them running
+	@$(LAB) vm up
+
+.PHONY: vm-ssh-host
+vm-ssh-host: ## Open a shell on the virtual HOST
+	@$(LAB) vm ssh host
+
+.PHONY: vm-ssh-dpu
+vm-ssh-dpu: ## Open a shell on the virtual DPU
+	@$(LAB) vm ssh dpu
+
+.PHONY: vm-down
+vm-down: ## Stop the two virtual machines
+	@$(LAB) vm down
 
 .PHONY: clean
 clean: ## Remove everything that was built

@@ -33,7 +33,7 @@ It needs root, and what "make build components images" makes.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), testCommand(),
-		imagesCommand(), benchRunCommand())
+		imagesCommand(), benchRunCommand(), vmCommand())
 	return root
 }
 

@@ -2,7 +2,8 @@
 # Copyright The offload Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs the Debian packages that the build and the lab need, and only those that are missing.
+# Installs the Debian packages that the build and the lab need, and those that the arguments name in the form below, and
+# only those that are missing.
 set -euo pipefail
 
 # What is needed, as PACKAGE:FILE; the file tells whether something else already provides it.
@@ -22,6 +23,7 @@ needs=(
   procps:/usr/bin/ps
   util-linux:/usr/bin/nsenter
   xz-utils:/usr/bin/xz
+  "$@"
 )
 
 missing=()
