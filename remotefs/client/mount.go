@@ -43,7 +43,7 @@ const (
 // Options are a mount's.
 type Options struct {
 	// Source is shown as the mount's source, such as
-	// "host:/run/offload/tree".
+	// "host:/run/offload/tree". "" shows as "remotefs".
 	Source string
 	// Export is the name of the export to mount. "" mounts a read-only
 	// directory that lists all exports of the server, as they come and go.
@@ -209,7 +209,11 @@ func mountKernel(mountpoint string, mode uint32, opts Options) (int, error) {
 		flags |= unix.MS_RDONLY
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, mode&unix.S_IFMT, maxIO(opts))
-	if err := unix.Mount(opts.Source, mountpoint, FSType, flags, data); err != nil {
+	source := opts.Source
+	if source == "" {
+		source = "remotefs"
+	}
+	if err := unix.Mount(source, mountpoint, FSType, flags, data); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("mount FUSE: %w", err)
 	}

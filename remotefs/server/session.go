@@ -92,6 +92,11 @@ func (s *session) serve(ctx context.Context) error {
 	if err := s.hello(); err != nil {
 		return err
 	}
+	s.running.Go(func() {
+		if err := s.watchMounts(ctx); err != nil {
+			s.srv.log.Warn("remotefs keeps unmounted file systems busy", "error", err)
+		}
+	})
 	for {
 		h, body, err := s.in.Next()
 		if err != nil {
