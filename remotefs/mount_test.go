@@ -194,3 +194,29 @@ func TestConnectionLost(t *testing.T) {
 	_, err = os.Stat(filepath.Join(far, "f"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+// TestFileMount mounts an export that is one file.
+func TestFileMount(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	near := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, os.WriteFile(near, []byte("one"), 0o644))
+	s := server.New(server.Options{})
+	require.NoError(t, s.Add(server.Export{Name: "x", Path: near}))
+	far := filepath.Join(t.TempDir(), "far")
+	open := serve(t, s)
+	_, err := client.Mount(context.Background(), open, t.TempDir(), client.Options{Export: "x"})
+	require.ErrorIs(t, err, unix.ENOTDIR)
+	require.NoError(t, os.WriteFile(far, nil, 0o644))
+	m, err := client.Mount(context.Background(), open, far, client.Options{Export: "x", Small: true})
+	require.NoError(t, err)
+	defer unmount(t, m)
+	got, err := os.ReadFile(far)
+	require.NoError(t, err)
+	require.Equal(t, "one", string(got))
+	require.NoError(t, os.WriteFile(far, []byte("three"), 0o644))
+	got, err = os.ReadFile(near)
+	require.NoError(t, err)
+	require.Equal(t, "three", string(got))
+}

@@ -4,15 +4,19 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/remotefs/framing"
@@ -21,6 +25,10 @@ import (
 
 // helloTimeout bounds how long the server may take to answer the first request.
 const helloTimeout = 30 * time.Second
+
+// killPoll is how often is looked whether a process that has to wait, and got a
+// signal, is being killed.
+const killPoll = 100 * time.Millisecond
 
 // errClosed ends a connection that was closed on this side.
 var errClosed = errors.New("mount was closed")
@@ -32,18 +40,21 @@ type call struct {
 	dest []byte // where the reply's data goes
 	err  unix.Errno
 	done chan struct{}
+	pid  uint32 // of the thread that waits
+
+	orphan bool // nobody waits
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-func newCall(op wire.Op) *call {
+func newCall(op wire.Op, h *fuse.InHeader) *call {
 	c := calls.Get().(*call)
-	c.req.Op = op
+	c.req.Op, c.pid = op, h.Pid
 	return c
 }
 
 func (c *call) free() {
-	c.req, c.rep, c.dest, c.err = wire.Request{}, wire.Reply{}, nil, 0
+	c.req, c.rep, c.dest, c.err, c.pid = wire.Request{}, wire.Reply{}, nil, 0, 0
 	calls.Put(c)
 }
 
@@ -75,7 +86,7 @@ func (c *conn) hello(ctx context.Context, export string) (wire.Entry, error) {
 	defer stop()
 	_ = c.net.SetDeadline(time.Now().Add(helloTimeout))
 	req := wire.Request{Op: wire.OpHello, Magic: wire.Magic, Version: wire.Version, Name: export}
-	if err := c.out.Send(wire.Header{Kind: wire.KindRequest, Op: wire.OpHello}, req.AppendBody, nil, nil); err != nil {
+	if _, err := c.out.Send(wire.Header{Kind: wire.KindRequest, Op: wire.OpHello}, req.AppendBody, nil, nil); err != nil {
 		return wire.Entry{}, err
 	}
 	h, body, err := c.in.Next()
@@ -128,7 +139,11 @@ func (c *conn) receive() error {
 	} else {
 		err = c.take(p, h, body)
 	}
-	if p != nil {
+	switch {
+	case p == nil:
+	case p.orphan:
+		c.disown(p)
+	default:
 		if err != nil {
 			p.err = unix.EIO
 		}
@@ -146,6 +161,9 @@ func (c *conn) take(p *call, h wire.Header, body []byte) error {
 	if err := p.rep.ParseBody(h.Op, body); err != nil {
 		return err
 	}
+	if p.orphan {
+		return nil
+	}
 	if h.Data > len(p.dest) {
 		return fmt.Errorf("%w: %s reply with %d bytes of data, %d were asked for", wire.ErrProtocol, h.Op, h.Data, len(p.dest))
 	}
@@ -156,6 +174,7 @@ func (c *conn) take(p *call, h wire.Header, body []byte) error {
 // fail ends the connection; every request fails from now on.
 func (c *conn) fail(err error) {
 	c.net.Close()
+	c.out.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -188,6 +207,9 @@ func (c *conn) reason() error {
 // is asked to give up.
 func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 	c.requests.Add(1)
+	if len(p.req.Name) > wire.MaxName || len(p.req.Name2) > wire.MaxName || len(p.req.Target) > wire.MaxTarget {
+		return unix.ENAMETOOLONG
+	}
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
@@ -211,14 +233,14 @@ func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 		sent = make(chan struct{})
 		done = func() { close(sent) }
 	}
-	if err := c.out.Send(wire.Header{Kind: wire.KindRequest, Op: p.req.Op, ID: id}, p.req.AppendBody, p.req.Data, done); err != nil {
+	bulk, err := c.out.Send(wire.Header{Kind: wire.KindRequest, Op: p.req.Op, ID: id}, p.req.AppendBody, p.req.Data, done)
+	if err != nil {
 		c.fail(err)
 	}
 	select {
 	case <-p.done:
 	case <-cancel:
-		_ = c.out.Send(wire.Header{Kind: wire.KindCancel, Op: p.req.Op, ID: id}, nil, nil, nil)
-		<-p.done
+		c.cancelled(id, p, bulk)
 	}
 	if sent != nil {
 		<-sent
@@ -229,9 +251,81 @@ func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 	return p.err
 }
 
+// cancelled waits for the reply to a request whose process got a signal. The
+// server is asked to give up what it waits for. Whatever it does, a process that
+// is being killed need not wait for it.
+func (c *conn) cancelled(id uint32, p *call, bulk *framing.Bulk) {
+	_, _ = c.out.Send(wire.Header{Kind: wire.KindCancel, Op: p.req.Op, ID: id}, nil, nil, nil)
+	tick := time.NewTicker(killPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-tick.C:
+			if dying(p.pid) && c.abandon(id, p, bulk) {
+				p.err = unix.EINTR
+				return
+			}
+		}
+	}
+}
+
+// abandon lets nobody wait for a reply any more. It fails while the reply or
+// the request's data is under way.
+func (c *conn) abandon(id uint32, p *call, bulk *framing.Bulk) bool {
+	if bulk != nil && !c.out.Detach(bulk) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending[id] != p {
+		return false
+	}
+	orphan := &call{done: make(chan struct{}, 1), orphan: true}
+	orphan.req.Op = p.req.Op
+	c.pending[id] = orphan
+	return true
+}
+
+// disown gives back what the reply to an abandoned request brought.
+func (c *conn) disown(p *call) {
+	if p.err != 0 {
+		return
+	}
+	switch p.req.Op {
+	case wire.OpLookup, wire.OpSymlink, wire.OpMknod, wire.OpMkdir, wire.OpLink, wire.OpCreate, wire.OpTmpfile:
+		c.forget(p.rep.Entry.Node, 1)
+	}
+	switch p.req.Op {
+	case wire.OpOpen, wire.OpOpenDir, wire.OpCreate, wire.OpTmpfile:
+		c.tell(&wire.Request{Op: wire.OpRelease, Handle: p.rep.Handle})
+	}
+}
+
+// dying reports whether a process is being killed.
+func dying(pid uint32) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	_, rest, ok := bytes.Cut(status, []byte("\nSigPnd:\t"))
+	if !ok || len(rest) < 16 {
+		return false
+	}
+	pending, err := strconv.ParseUint(string(rest[:16]), 16, 64)
+	return err == nil && pending&(1<<(unix.SIGKILL-1)) != 0
+}
+
+// forget gives back references on a node.
+func (c *conn) forget(node, count uint64) {
+	var buf [wire.ForgetSize]byte
+	c.tell(&wire.Request{Op: wire.OpForget, Data: wire.Forget{Node: node, Count: count}.Append(buf[:0])})
+}
+
 // tell sends a request that has no reply.
 func (c *conn) tell(req *wire.Request) {
-	_ = c.out.Send(wire.Header{Kind: wire.KindRequest, Op: req.Op}, req.AppendBody, req.Data, nil)
+	_, _ = c.out.Send(wire.Header{Kind: wire.KindRequest, Op: req.Op}, req.AppendBody, req.Data, nil)
 }
 
 func (c *conn) inFlight() int {

@@ -11,7 +11,7 @@ import (
 )
 
 func (f *files) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	c := newCall(wire.OpOpenDir)
+	c := newCall(wire.OpOpenDir, &in.InHeader)
 	defer c.free()
 	c.req.Node = in.NodeId
 	if st := f.do(cancel, c); st != fuse.OK {
@@ -31,7 +31,7 @@ func (f *files) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.D
 }
 
 func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, flags uint32) fuse.Status {
-	c := newCall(wire.OpReadDir)
+	c := newCall(wire.OpReadDir, &in.InHeader)
 	defer c.free()
 	size := min(in.Size, wire.MaxData)
 	c.req.Handle, c.req.Offset, c.req.Size, c.req.Flags = in.Fh, in.Offset, size, flags
@@ -46,7 +46,7 @@ func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 			return fuse.EIO
 		}
 		if !f.addDirEntry(out, &e, flags) && e.Plus {
-			f.forget(e.Entry.Node, 1)
+			f.conn.forget(e.Entry.Node, 1)
 		}
 		data = rest
 	}

@@ -34,8 +34,16 @@ func (f *files) wireOpenFlags(flags uint32) uint32 {
 	return w
 }
 
+// noHandle is the handle of a root that was opened while it was being mounted,
+// for nothing to be read.
+const noHandle = ^uint64(0)
+
 func (f *files) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	c := newCall(wire.OpOpen)
+	if f.mounting.Load() != nil && in.NodeId == fuse.FUSE_ROOT_ID {
+		out.Fh = noHandle
+		return fuse.OK
+	}
+	c := newCall(wire.OpOpen, &in.InHeader)
 	defer c.free()
 	c.req.Node, c.req.Flags = in.NodeId, f.wireOpenFlags(in.Flags)
 	if in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
@@ -80,7 +88,7 @@ func (f *files) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.Cre
 }
 
 func (f *files) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	c := newCall(wire.OpRead)
+	c := newCall(wire.OpRead, &in.InHeader)
 	defer c.free()
 	n := min(in.Size, uint32(len(buf)), wire.MaxData)
 	c.req.Handle, c.req.Offset, c.req.Size, c.dest = in.Fh, in.Offset, n, buf[:n]
@@ -92,7 +100,7 @@ func (f *files) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.
 }
 
 func (f *files) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	c := newCall(wire.OpWrite)
+	c := newCall(wire.OpWrite, &in.InHeader)
 	defer c.free()
 	data = data[:min(len(data), wire.MaxData)]
 	c.req.Handle, c.req.Offset, c.req.Data = in.Fh, in.Offset, data
@@ -118,7 +126,10 @@ func (f *files) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) 
 }
 
 func (f *files) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	c := newCall(wire.OpFlush)
+	if in.Fh == noHandle {
+		return fuse.OK
+	}
+	c := newCall(wire.OpFlush, &in.InHeader)
 	defer c.free()
 	c.req.Handle, c.req.Owner = in.Fh, in.LockOwner
 	return f.do(cancel, c)
@@ -131,12 +142,15 @@ func (f *files) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 func (f *files) ReleaseDir(in *fuse.ReleaseIn) { f.release(in.Fh, 0) }
 
 func (f *files) release(handle, owner uint64) {
+	if handle == noHandle {
+		return
+	}
 	f.handles.Add(-1)
 	f.conn.tell(&wire.Request{Op: wire.OpRelease, Handle: handle, Owner: owner})
 }
 
 func (f *files) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	c := newCall(wire.OpFsync)
+	c := newCall(wire.OpFsync, &in.InHeader)
 	defer c.free()
 	c.req.Handle = in.Fh
 	if in.FsyncFlags&1 != 0 {
@@ -154,14 +168,14 @@ func (f *files) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Sta
 	if !ok {
 		return fuse.Status(unix.EOPNOTSUPP)
 	}
-	c := newCall(wire.OpFallocate)
+	c := newCall(wire.OpFallocate, &in.InHeader)
 	defer c.free()
 	c.req.Handle, c.req.Mode, c.req.Offset, c.req.Length = in.Fh, mode, in.Offset, in.Length
 	return f.do(cancel, c)
 }
 
 func (f *files) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
-	c := newCall(wire.OpSeek)
+	c := newCall(wire.OpSeek, &in.InHeader)
 	defer c.free()
 	c.req.Handle, c.req.Offset = in.Fh, in.Offset
 	switch in.Whence {
@@ -178,7 +192,7 @@ func (f *files) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekO
 }
 
 func (f *files) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
-	c := newCall(wire.OpCopyRange)
+	c := newCall(wire.OpCopyRange, &in.InHeader)
 	defer c.free()
 	c.req.Handle, c.req.Offset = in.FhIn, in.OffIn
 	c.req.Handle2, c.req.Offset2 = in.FhOut, in.OffOut

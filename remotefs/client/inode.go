@@ -28,6 +28,10 @@ type files struct {
 
 	nodes, handles atomic.Int64
 
+	// mounting is the root's attributes until Mount is done, which therefore
+	// does not wait for the server.
+	mounting atomic.Pointer[wire.Attr]
+
 	mu   sync.Mutex
 	seen map[uint64]version
 }
@@ -78,10 +82,7 @@ func (f *files) entry(cancel <-chan struct{}, c *call, out *fuse.EntryOut) fuse.
 }
 
 func (f *files) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	if len(name) > wire.MaxName {
-		return fuse.Status(unix.ENAMETOOLONG)
-	}
-	c := newCall(wire.OpLookup)
+	c := newCall(wire.OpLookup, header)
 	c.req.Node, c.req.Name = header.NodeId, name
 	st := f.entry(cancel, c, out)
 	if st == fuse.ENOENT && f.negativeTimeout > 0 && header.NodeId != fuse.FUSE_ROOT_ID {
@@ -96,16 +97,15 @@ func (f *files) Forget(nodeid, nlookup uint64) {
 	delete(f.seen, nodeid)
 	f.mu.Unlock()
 	f.nodes.Add(-int64(nlookup))
-	f.forget(nodeid, nlookup)
-}
-
-func (f *files) forget(nodeid, nlookup uint64) {
-	var buf [wire.ForgetSize]byte
-	f.conn.tell(&wire.Request{Op: wire.OpForget, Data: wire.Forget{Node: nodeid, Count: nlookup}.Append(buf[:0])})
+	f.conn.forget(nodeid, nlookup)
 }
 
 func (f *files) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	c := newCall(wire.OpGetAttr)
+	if a := f.mounting.Load(); a != nil && in.NodeId == fuse.FUSE_ROOT_ID {
+		setAttr(&out.Attr, a)
+		return fuse.OK
+	}
+	c := newCall(wire.OpGetAttr, &in.InHeader)
 	defer c.free()
 	c.req.Node = in.NodeId
 	if st := f.do(cancel, c); st != fuse.OK {
@@ -116,7 +116,12 @@ func (f *files) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 }
 
 func (f *files) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
-	c := newCall(wire.OpGetAttr)
+	if a := f.mounting.Load(); a != nil && in.NodeId == fuse.FUSE_ROOT_ID {
+		f.setStatxOut(out, in.NodeId, a)
+		out.AttrValid, out.AttrValidNsec = 0, 0
+		return fuse.OK
+	}
+	c := newCall(wire.OpGetAttr, &in.InHeader)
 	defer c.free()
 	c.req.Node = in.NodeId
 	if st := f.do(cancel, c); st != fuse.OK {
@@ -134,7 +139,7 @@ var setBits = [...]struct{ kernel, wire uint32 }{
 }
 
 func (f *files) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	c := newCall(wire.OpSetAttr)
+	c := newCall(wire.OpSetAttr, &in.InHeader)
 	defer c.free()
 	c.req.Node = in.NodeId
 	if fh, ok := in.GetFh(); ok {
@@ -157,7 +162,7 @@ func (f *files) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 }
 
 func (f *files) Readlink(cancel <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
-	c := newCall(wire.OpReadlink)
+	c := newCall(wire.OpReadlink, header)
 	defer c.free()
 	c.req.Node = header.NodeId
 	c.dest = make([]byte, wire.MaxTarget+1)
@@ -169,7 +174,7 @@ func (f *files) Readlink(cancel <-chan struct{}, header *fuse.InHeader) ([]byte,
 
 // newMake is a request that makes a name.
 func newMake(op wire.Op, h *fuse.InHeader, name string) *call {
-	c := newCall(op)
+	c := newCall(op, h)
 	c.req.Node, c.req.Name, c.req.UID, c.req.GID = h.NodeId, name, h.Uid, h.Gid
 	return c
 }
@@ -188,9 +193,6 @@ func (f *files) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out
 }
 
 func (f *files) Symlink(cancel <-chan struct{}, header *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	if len(target) > wire.MaxTarget {
-		return fuse.Status(unix.ENAMETOOLONG)
-	}
 	c := newMake(wire.OpSymlink, header, name)
 	c.req.Target = target
 	return f.entry(cancel, c, out)
@@ -202,23 +204,23 @@ func (f *files) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *
 	return f.entry(cancel, c, out)
 }
 
-func (f *files) remove(cancel <-chan struct{}, op wire.Op, node uint64, name string) fuse.Status {
-	c := newCall(op)
+func (f *files) remove(cancel <-chan struct{}, op wire.Op, header *fuse.InHeader, name string) fuse.Status {
+	c := newCall(op, header)
 	defer c.free()
-	c.req.Node, c.req.Name = node, name
+	c.req.Node, c.req.Name = header.NodeId, name
 	return f.do(cancel, c)
 }
 
 func (f *files) Unlink(cancel <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
-	return f.remove(cancel, wire.OpUnlink, header.NodeId, name)
+	return f.remove(cancel, wire.OpUnlink, header, name)
 }
 
 func (f *files) Rmdir(cancel <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
-	return f.remove(cancel, wire.OpRmdir, header.NodeId, name)
+	return f.remove(cancel, wire.OpRmdir, header, name)
 }
 
 func (f *files) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
-	c := newCall(wire.OpRename)
+	c := newCall(wire.OpRename, &in.InHeader)
 	defer c.free()
 	c.req.Node, c.req.Name, c.req.Node2, c.req.Name2 = in.NodeId, oldName, in.Newdir, newName
 	flags := in.Flags
@@ -237,7 +239,7 @@ func (f *files) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newNa
 }
 
 func (f *files) StatFs(cancel <-chan struct{}, header *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	c := newCall(wire.OpStatFS)
+	c := newCall(wire.OpStatFS, header)
 	defer c.free()
 	c.req.Node = header.NodeId
 	if st := f.do(cancel, c); st != fuse.OK {
@@ -251,10 +253,10 @@ func (f *files) StatFs(cancel <-chan struct{}, header *fuse.InHeader, out *fuse.
 	return fuse.OK
 }
 
-func (f *files) xattr(cancel <-chan struct{}, op wire.Op, node uint64, name string, dest []byte) (uint32, fuse.Status) {
-	c := newCall(op)
+func (f *files) xattr(cancel <-chan struct{}, op wire.Op, header *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	c := newCall(op, header)
 	defer c.free()
-	c.req.Node, c.req.Name, c.req.Size, c.dest = node, name, uint32(len(dest)), dest
+	c.req.Node, c.req.Name, c.req.Size, c.dest = header.NodeId, name, uint32(len(dest)), dest
 	if st := f.do(cancel, c); st != fuse.OK {
 		return 0, st
 	}
@@ -265,15 +267,15 @@ func (f *files) xattr(cancel <-chan struct{}, op wire.Op, node uint64, name stri
 }
 
 func (f *files) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
-	return f.xattr(cancel, wire.OpGetXattr, header.NodeId, attr, dest)
+	return f.xattr(cancel, wire.OpGetXattr, header, attr, dest)
 }
 
 func (f *files) ListXAttr(cancel <-chan struct{}, header *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	return f.xattr(cancel, wire.OpListXattr, header.NodeId, "", dest)
+	return f.xattr(cancel, wire.OpListXattr, header, "", dest)
 }
 
 func (f *files) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
-	c := newCall(wire.OpSetXattr)
+	c := newCall(wire.OpSetXattr, &in.InHeader)
 	defer c.free()
 	c.req.Node, c.req.Name, c.req.Data = in.NodeId, attr, data
 	if in.Flags&unix.XATTR_CREATE != 0 {
@@ -286,5 +288,5 @@ func (f *files) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr strin
 }
 
 func (f *files) RemoveXAttr(cancel <-chan struct{}, header *fuse.InHeader, attr string) fuse.Status {
-	return f.remove(cancel, wire.OpRemoveXattr, header.NodeId, attr)
+	return f.remove(cancel, wire.OpRemoveXattr, header, attr)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func newLockCall(op wire.Op, in *fuse.LkIn) (*call, fuse.Status) {
-	c := newCall(op)
+	c := newCall(op, &in.InHeader)
 	c.req.Handle, c.req.Owner = in.Fh, in.Owner
 	c.req.Lock = wire.Lock{Start: in.Lk.Start, End: in.Lk.End, PID: in.Lk.Pid}
 	if in.Lk.End >= math.MaxInt64 {

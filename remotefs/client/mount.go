@@ -115,20 +115,22 @@ func mount(ctx context.Context, open func(context.Context) (net.Conn, error), mo
 	c := newConn(nc)
 	root, err := c.hello(ctx, opts.Export)
 	if err != nil {
-		nc.Close()
+		c.fail(err)
 		return nil, err
 	}
 	m := &FS{mountpoint: mountpoint, conn: c, files: newFiles(c, opts), served: make(chan struct{})}
-	if err := m.attach(root.Attr.Mode, opts); err != nil {
-		nc.Close()
+	if err := m.attach(&root.Attr, opts); err != nil {
+		c.fail(err)
 		return nil, err
 	}
 	return m, nil
 }
 
 // attach mounts, and starts to answer the kernel.
-func (m *FS) attach(mode uint32, opts Options) error {
-	dev, err := mountKernel(m.mountpoint, mode, opts)
+func (m *FS) attach(root *wire.Attr, opts Options) error {
+	m.files.mounting.Store(root)
+	defer m.files.mounting.Store(nil)
+	dev, err := mountKernel(m.mountpoint, root.Mode, opts)
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func (m *FS) attach(mode uint32, opts Options) error {
 	if err := unix.Stat(m.mountpoint, &st); err == nil {
 		m.dev = st.Dev
 	}
-	quietPoll(m.mountpoint, mode&unix.S_IFMT == unix.S_IFDIR)
+	quietPoll(m.mountpoint, root.Mode&unix.S_IFMT == unix.S_IFDIR)
 	return nil
 }
 

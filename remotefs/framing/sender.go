@@ -5,83 +5,119 @@ package framing
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/container-offload/offload/remotefs/wire"
 )
 
-// inlineData is the most data in bytes that is copied to go with the small
-// frames; more is written from where it is.
-const inlineData = 8 << 10
+const (
+	// inlineData is the most data in bytes that is copied to go with the
+	// small frames; more is written from where it is.
+	inlineData = 8 << 10
+	// keepBuffer is the largest buffer of small frames that is kept for more,
+	// in bytes.
+	keepBuffer = 256 << 10
+)
 
-// Sender writes frames. Its methods may be called concurrently.
+// Sender writes frames, in a goroutine of its own: nobody who sends waits for
+// the connection. Its methods may be called concurrently. It ends with Close.
 type Sender struct {
 	conn net.Conn
 	sent atomic.Uint64
+	idle chan struct{} // wakes the goroutine
 
-	mu      sync.Mutex
-	small   []byte // whole frames, to be written before any of bulk
-	spare   []byte
-	bulk    []bulk
-	writing bool
-	err     error
+	mu     sync.Mutex
+	small  []byte // whole frames, to be written before any of bulk
+	bulk   []*Bulk
+	asleep bool
+	err    error
 }
 
-// bulk is a frame whose data is written from where it is.
-type bulk struct {
+// Bulk is a frame whose data is written from where it is.
+type Bulk struct {
 	head []byte
 	data []byte
 	done func()
 }
 
 // NewSender returns a sender on conn.
-func NewSender(conn net.Conn) *Sender { return &Sender{conn: conn} }
+func NewSender(conn net.Conn) *Sender {
+	s := &Sender{conn: conn, idle: make(chan struct{}, 1)}
+	go s.run()
+	return s
+}
 
 // Sent returns the number of bytes written.
 func (s *Sender) Sent() uint64 { return s.sent.Load() }
 
-// Body is what has the fields of a frame.
+// Body appends the fields of a frame.
 type Body func([]byte) []byte
 
 // Send queues a frame with the fields that body appends (nil for none) and
-// data, and writes what is queued unless somebody is writing already. The sizes
-// in h are filled in. done, if set, is called once data is not needed any more,
-// whatever becomes of the frame. The error is that of the connection.
-func (s *Sender) Send(h wire.Header, body Body, data []byte, done func()) error {
+// data. The sizes in h are filled in. done, if set, is called once data is not
+// needed any more, whatever becomes of the frame. A frame that is not queued
+// whole with its data is returned, for Detach. The error is that of the
+// connection.
+func (s *Sender) Send(h wire.Header, body Body, data []byte, done func()) (*Bulk, error) {
 	s.mu.Lock()
 	if s.err != nil {
 		err := s.err
 		s.mu.Unlock()
 		finish(done)
-		return err
+		return nil, err
 	}
+	var b *Bulk
 	if len(data) <= inlineData {
 		s.small = append(appendHead(s.small, h, body, len(data)), data...)
 	} else {
-		head := appendHead(make([]byte, 0, 64), h, body, len(data))
-		s.bulk = append(s.bulk, bulk{head: head, data: data, done: done})
+		b = &Bulk{head: appendHead(make([]byte, 0, 64), h, body, len(data)), data: data, done: done}
+		s.bulk = append(s.bulk, b)
 		done = nil
 	}
-	if s.writing {
-		s.mu.Unlock()
-		finish(done)
-		return nil
-	}
-	s.writing = true
-	s.writeLocked()
-	more := s.pendingLocked()
-	if !more {
-		s.writing = false
-	}
-	err := s.err
+	wake := s.asleep
+	s.asleep = false
 	s.mu.Unlock()
-	if more {
-		// The rest is others'; whoever called Send has waited enough.
-		go s.drain()
+	if wake {
+		s.idle <- struct{}{}
 	}
 	finish(done)
-	return err
+	return b, nil
+}
+
+// Detach gives b data of its own, so that the caller's is not needed any more,
+// and reports whether it could: not if b is being written.
+func (s *Sender) Detach(b *Bulk) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.bulk, b) {
+		return false
+	}
+	b.data = slices.Clone(b.data)
+	finish(b.done)
+	b.done = nil
+	return true
+}
+
+// Close ends the sender. What is queued is dropped. It does not close the
+// connection, which must be closed if a write may be under way.
+func (s *Sender) Close() { s.end(net.ErrClosed) }
+
+func (s *Sender) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	for _, b := range s.bulk {
+		finish(b.done)
+	}
+	s.small, s.bulk = nil, nil
+	if s.asleep {
+		s.asleep = false
+		s.idle <- struct{}{}
+	}
 }
 
 func finish(done func()) {
@@ -101,45 +137,53 @@ func appendHead(b []byte, h wire.Header, body Body, data int) []byte {
 	return b
 }
 
-func (s *Sender) pendingLocked() bool { return len(s.small) > 0 || len(s.bulk) > 0 }
-
-func (s *Sender) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.pendingLocked() {
-		s.writeLocked()
-	}
-	s.writing = false
-}
-
-// writeLocked writes the small frames and one of bulk. It lets go of the lock
-// while it writes.
-func (s *Sender) writeLocked() {
-	small := s.small
-	s.small = s.spare[:0]
-	var b bulk
-	if len(s.bulk) > 0 {
-		b = s.bulk[0]
-		s.bulk[0] = bulk{}
-		s.bulk = s.bulk[1:]
-		if len(s.bulk) == 0 {
-			s.bulk = nil
+// run writes what is queued until the sender ends: all small frames, then one
+// of bulk, then again.
+func (s *Sender) run() {
+	var spare []byte
+	for {
+		small, b, ok := s.next(spare)
+		if !ok {
+			return
+		}
+		var err error
+		if b != nil {
+			small = append(small, b.head...)
+			err = s.write(small, b.data)
+			finish(b.done)
+		} else {
+			err = s.write(small, nil)
+		}
+		if err != nil {
+			s.end(err)
+			return
+		}
+		spare = nil
+		if cap(small) <= keepBuffer {
+			spare = small[:0]
 		}
 	}
-	err := s.err
-	s.mu.Unlock()
-	if err == nil {
-		small = append(small, b.head...)
-		err = s.write(small, b.data)
-	}
-	finish(b.done)
+}
+
+// next waits for something to write. It is false when the sender has ended.
+func (s *Sender) next(spare []byte) (small []byte, b *Bulk, ok bool) {
 	s.mu.Lock()
-	if cap(small) <= 256<<10 {
-		s.spare = small[:0]
+	for s.err == nil && len(s.small) == 0 && len(s.bulk) == 0 {
+		s.asleep = true
+		s.mu.Unlock()
+		<-s.idle
+		s.mu.Lock()
 	}
-	if err != nil && s.err == nil {
-		s.err = err
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, nil, false
 	}
+	small, s.small = s.small, spare
+	if len(s.bulk) > 0 {
+		b = s.bulk[0]
+		s.bulk = slices.Delete(s.bulk, 0, 1)
+	}
+	return small, b, true
 }
 
 func (s *Sender) write(small, data []byte) error {

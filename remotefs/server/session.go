@@ -132,16 +132,23 @@ func (s *session) hello() error {
 		return err
 	}
 	if req.Magic != wire.Magic || req.Version != wire.Version {
-		_ = s.out.Send(wire.Header{Kind: wire.KindReply, Op: h.Op, ID: h.ID, Errno: wire.FromErrno(unix.EPROTO)}, nil, nil, nil)
+		s.refuse(h, unix.EPROTO)
 		return fmt.Errorf("%w: client speaks version %d", wire.ErrProtocol, req.Version)
 	}
 	entry, err := s.mountRoot(req.Name)
 	if err != nil {
-		_ = s.out.Send(wire.Header{Kind: wire.KindReply, Op: h.Op, ID: h.ID, Errno: wire.FromError(err)}, nil, nil, nil)
+		s.refuse(h, err)
 		return fmt.Errorf("mount export %q: %w", req.Name, err)
 	}
 	rep := wire.Reply{Magic: wire.Magic, Version: wire.Version, Size: wire.MaxData, Entry: entry}
-	return s.out.Send(wire.Header{Kind: wire.KindReply, Op: h.Op, ID: h.ID}, func(b []byte) []byte { return rep.AppendBody(h.Op, b) }, nil, nil)
+	_, err = s.out.Send(wire.Header{Kind: wire.KindReply, Op: h.Op, ID: h.ID}, func(b []byte) []byte { return rep.AppendBody(h.Op, b) }, nil, nil)
+	return err
+}
+
+// refuse answers a hello before the connection is closed for it.
+func (s *session) refuse(h wire.Header, err error) {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(helloTimeout))
+	_, _ = s.conn.Write(wire.Header{Kind: wire.KindReply, Op: h.Op, ID: h.ID, Errno: wire.FromError(err)}.Append(nil))
 }
 
 // mountRoot makes the root node: of an export, or of all.
@@ -289,12 +296,12 @@ func (s *session) reply(t *task, err error) {
 			err = unix.EINTR
 		}
 		h.Errno = wire.FromError(err)
-		_ = s.out.Send(h, nil, nil, nil)
+		_, _ = s.out.Send(h, nil, nil, nil)
 		s.free(t)
 		return
 	}
 	// The connection's error is the reader's to find.
-	_ = s.out.Send(h, func(b []byte) []byte { return t.rep.AppendBody(t.req.Op, b) }, t.rep.Data, func() { s.free(t) })
+	_, _ = s.out.Send(h, func(b []byte) []byte { return t.rep.AppendBody(t.req.Op, b) }, t.rep.Data, func() { s.free(t) })
 }
 
 func (s *session) free(t *task) {
@@ -308,6 +315,7 @@ func (s *session) free(t *task) {
 
 // close closes whatever the client had open. No request is worked on any more.
 func (s *session) close() {
+	s.out.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
