@@ -173,14 +173,14 @@ func (c *conn) take(p *call, h wire.Header, body []byte) error {
 
 // fail ends the connection; every request fails from now on.
 func (c *conn) fail(err error) {
-	c.net.Close()
-	c.out.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return
 	}
 	c.err = err
+	c.net.Close()
+	c.out.Close()
 	for id, p := range c.pending {
 		delete(c.pending, id)
 		p.err = unix.EIO

@@ -243,8 +243,9 @@ func quietPoll(mountpoint string, dir bool) {
 // detachStale takes away mounts whose process has died.
 func detachStale(mountpoint string) error {
 	for range 16 {
-		var st unix.Stat_t
-		if err := unix.Lstat(mountpoint, &st); err != unix.ENOTCONN && err != unix.ECONNABORTED {
+		var st unix.Statx_t
+		err := unix.Statx(unix.AT_FDCWD, mountpoint, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st)
+		if err != unix.ENOTCONN && err != unix.ECONNABORTED {
 			return nil
 		}
 		if err := unix.Unmount(mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
