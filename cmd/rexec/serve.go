@@ -1,0 +1,157 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/rexec/policy"
+	"github.com/container-offload/offload/rexec/server"
+)
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	socket string
+	allow  string
+	dir    string
+	peer   string
+	resume time.Duration
+	idle   time.Duration
+	log    config.Log
+}
+
+func serveCommand() *cobra.Command {
+	s := &serveFlags{}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run programs for the peer, as far as an allow-list permits",
+		Long: `serve runs programs for those who connect to its socket: the daemon of this
+machine, which carries the peer's connections, or clients of this machine.
+
+The allow-list must belong to root and have mode 0400 or 0600. SIGHUP has it read
+again; one that is not good is reported and changes nothing. SIGTERM ends every
+program and then the server.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.serve(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.socket, "socket", "/run/offload/rexec-server.sock", "`path` of the socket")
+	f.StringVar(&s.allow, "allow", "/etc/offload/rexec.toml", "allow-list `file`")
+	f.StringVar(&s.dir, "dir", "/run/offload/rexec", "`directory` for the server's own use")
+	f.StringVar(&s.peer, "peer", "local", "`name` of who connects, for the log")
+	f.DurationVar(&s.resume, "resume-timeout", 5*time.Minute, "how long a client may be out of reach")
+	f.DurationVar(&s.idle, "idle", 0, "end after so much time without anything to do; 0 is never")
+	f.StringVar(&s.log.Level, "log-level", "info", "least important `level` that is logged: debug, info, warn or error")
+	f.StringVar(&s.log.Format, "log-format", "text", "`form` of the log: text or json")
+	return cmd
+}
+
+func (f *serveFlags) serve(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	log := f.log.Logger(os.Stderr)
+	p, err := policy.Load(f.allow)
+	if err != nil {
+		return err
+	}
+	l, err := listen(f.socket)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := os.MkdirAll(f.dir, 0o711); err != nil {
+		return fmt.Errorf("make directory of rexec: %w", err)
+	}
+	s, err := server.New(server.Options{Policy: p, Dir: f.dir, ResumeTimeout: f.resume, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	f.reloadOn(ctx, s, log)
+	if f.idle > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go endWhenIdle(ctx, cancel, s, f.idle)
+	}
+	log.Debug("serving", "socket", f.socket, "allow", f.allow)
+	return s.Serve(ctx, l, f.peer)
+}
+
+// reloadOn reads the allow-list again at each SIGHUP.
+func (f *serveFlags) reloadOn(ctx context.Context, s *server.Server, log *slog.Logger) {
+	hups := make(chan os.Signal, 1)
+	signal.Notify(hups, unix.SIGHUP)
+	go func() {
+		defer signal.Stop(hups)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hups:
+				p, err := policy.Load(f.allow)
+				if err != nil {
+					log.Error("the allow-list stays as it was", "error", err)
+					continue
+				}
+				s.SetPolicy(p)
+				log.Info("allow-list read again", "rules", len(p.Rules))
+			}
+		}
+	}()
+}
+
+// endWhenIdle ends a server that has had nothing to do for long enough.
+func endWhenIdle(ctx context.Context, end context.CancelFunc, s *server.Server, after time.Duration) {
+	for {
+		idle, changed := s.Idle()
+		var expired <-chan time.Time
+		if idle {
+			expired = time.After(after)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-expired:
+			end()
+			return
+		}
+	}
+}
+
+// listen makes a socket that only root may use, in place of one that a dead
+// process left.
+func listen(path string) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return nil, fmt.Errorf("make directory of the socket: %w", err)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("socket %s is served by another process", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale socket: %w", err)
+	}
+	old := unix.Umask(0o177)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listen for clients: %w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,178 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/rexec/wire"
+)
+
+const (
+	// impatience is how often one has to try to end a client that the server
+	// doesn't answer.
+	impatience = 3
+	// settle is how long a signal that our own write caused may precede the
+	// news of the write.
+	settle = 20 * time.Millisecond
+)
+
+// notOurs are signals that are not passed on. KILL and STOP can't be caught; TTIN
+// and TTOU are about our own terminal; URG is what the Go runtime sends itself.
+var notOurs = []unix.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGURG, unix.SIGCHLD}
+
+// signals are those this process gets.
+type signals struct {
+	c chan os.Signal
+
+	mu      sync.Mutex
+	seq     uint32
+	asked   map[uint32]unix.Signal // sent and not acknowledged
+	broken  int                    // writes of ours that failed with EPIPE
+	stopped bool
+}
+
+// catch takes all signals that are not ignored.
+func catch() *signals {
+	s := &signals{c: make(chan os.Signal, 64), asked: make(map[uint32]unix.Signal)}
+	var all []os.Signal
+	for n := unix.Signal(1); n <= 64; n++ {
+		// The C library keeps 32 and 33 for itself.
+		if n != 32 && n != 33 && !slices.Contains(notOurs, n) && !signal.Ignored(n) {
+			all = append(all, n)
+		}
+	}
+	signal.Notify(s.c, all...)
+	return s
+}
+
+func (s *signals) release() { signal.Stop(s.c) }
+
+// broke notes a write that raised SIGPIPE.
+func (s *signals) broke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken++
+}
+
+// own reports whether a SIGPIPE comes from a write of ours.
+func (s *signals) own() bool {
+	time.Sleep(settle)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == 0 {
+		return false
+	}
+	s.broken--
+	return true
+}
+
+func (s *signals) done(seq uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.asked, seq)
+}
+
+// next returns the number of a signal that is about to be sent, and whether the
+// same was sent too often without an answer.
+func (s *signals) next(sig unix.Signal) (uint32, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := 1
+	for _, other := range s.asked {
+		if other == sig {
+			same++
+		}
+	}
+	if len(s.asked) < 1024 {
+		s.asked[s.seq+1] = sig
+	}
+	s.seq++
+	return s.seq, same >= impatience
+}
+
+// deadly are the signals by which people end programs.
+var deadly = []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP}
+
+// forward passes signals on.
+func (c *conversation) forward() {
+	for s := range c.signals.c {
+		sig, ok := s.(unix.Signal)
+		if !ok {
+			continue
+		}
+		switch {
+		case sig == unix.SIGWINCH && c.terminal != nil:
+			c.say(&wire.Resize{Size: windowSize(c.terminal.fd)})
+		case sig == unix.SIGHUP && c.detach:
+			c.leave(sig)
+		case sig == unix.SIGPIPE && c.signals.own():
+		case sig == unix.SIGCONT:
+			c.resume()
+		default:
+			seq, tooOften := c.signals.next(sig)
+			c.say(&wire.Signal{Name: wire.SignalName(sig), Seq: seq})
+			if tooOften && slices.Contains(deadly, sig) {
+				c.leave(sig)
+			}
+		}
+	}
+}
+
+// leave ends this process and leaves the program to the server.
+func (c *conversation) leave(sig unix.Signal) {
+	if c.terminal != nil {
+		c.terminal.restore()
+	}
+	DieBy(sig)
+}
+
+// stop stops this process as the program was stopped. It returns when somebody
+// continues it.
+func (c *conversation) stop(name string) {
+	if c.terminal != nil {
+		c.terminal.restore()
+	}
+	if c.terminal != nil && name == wire.SignalName(unix.SIGTSTP) {
+		// The key would have stopped every process of the job.
+		signal.Reset(unix.SIGTSTP)
+		_ = unix.Kill(0, unix.SIGTSTP)
+		time.Sleep(settle)
+		signal.Notify(c.signals.c, unix.SIGTSTP)
+	} else {
+		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		time.Sleep(settle)
+	}
+	c.resume()
+}
+
+// resume goes on after a stop, and has the program go on.
+func (c *conversation) resume() {
+	if c.terminal != nil {
+		c.terminal.raw()
+		c.say(&wire.Resize{Size: windowSize(c.terminal.fd)})
+	}
+	seq, _ := c.signals.next(unix.SIGCONT)
+	c.say(&wire.Signal{Name: wire.SignalName(unix.SIGCONT), Seq: seq})
+}
+
+// DieBy ends this process by a signal, without a core file, so that whoever
+// waits for it sees that signal. It returns if the signal doesn't end processes.
+func DieBy(sig unix.Signal) {
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	// The runtime has handlers of its own even for signals that were reset. All
+	// zeros is the default action, in the layout of every architecture.
+	var action [4]uint64
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	_ = unix.Kill(unix.Getpid(), sig)
+	// Another thread may be the one that takes it.
+	time.Sleep(time.Second)
+}
