@@ -55,7 +55,7 @@ func TestBadInput(t *testing.T) {
 		{"other table", "dpu", "version = 1\n[link]\nmountpoint = '/x'\n", `f:3:1: unknown key link.mountpoint, did you mean remotefs.mountpoint or mount.mountpoint?`},
 		{"several tables", "dpu", "version = 1\naddress = 'x'\n", `f:2:1: unknown key address, did you mean link.address or containerd.address?`},
 		{"nothing like it", "dpu", "version = 1\n[log]\ncolour = 'x'\n", `f:3:1: unknown key log.colour; [log] may have level, format`},
-		{"nothing like it at all", "dpu", "version = 1\n[colours]\nx = 1\n", `f:2:2: unknown key colours; a file may have version, link, containerd, plugins, remotefs, state, network, log, metrics, mount, bridge`},
+		{"nothing like it at all", "dpu", "version = 1\n[colours]\nx = 1\n", `f:2:2: unknown key colours; a file may have version, link, containerd, plugins, remotefs, state, network, log, metrics, rexec, mount, bridge`},
 		{"inline", "dpu", "version = 1\nlink = {adress = 'x'}\n", `f:2:9: unknown key link.adress, did you mean link.address?`},
 		{"in an array of tables", "host", "version = 1\n[[export]]\nnmae = 'x'\n", `f:3:1: unknown key export.nmae, did you mean export.name?`},
 		{"in an inline array of tables", "host", "version = 1\nexport = [{name = 'x', path = '/x', rw = true}]\n", `f:2:37: unknown key export.rw; [export] may have name, path, read_only`},

@@ -53,6 +53,9 @@ level = "debug"
 format = "json"
 [metrics]
 listen = "127.0.0.1:9120"
+[rexec]
+socket = "/r.sock"
+allow = "/allow"
 [[mount]]
 export = "data"
 path = "/d"
@@ -73,6 +76,7 @@ read_only = true
 		Network:    Network{Carrier: "vxlan"},
 		Log:        Log{Level: "debug", Format: "json"},
 		Metrics:    Metrics{Listen: "127.0.0.1:9120"},
+		Rexec:      Rexec{Socket: "/r.sock", Allow: "/allow"},
 		Mounts:     []Mount{{Export: "data", Path: "/d", Mountpoint: "/m", ReadOnly: true}},
 	}, c)
 
@@ -97,6 +101,9 @@ dir = "/state"
 level = "error"
 [metrics]
 listen = "[::1]:9120"
+[rexec]
+socket = "/r.sock"
+allow = "/allow"
 [views]
 enabled = false
 `))
@@ -110,6 +117,7 @@ enabled = false
 		Network: Network{Carrier: "tunnel"},
 		Log:     Log{Level: "error", Format: "text"},
 		Metrics: Metrics{Listen: "[::1]:9120"},
+		Rexec:   Rexec{Socket: "/r.sock", Allow: "/allow"},
 		Exports: []Export{{Name: "a", Path: "/a"}, {Name: "b", Path: "/b", ReadOnly: true}},
 	}, h)
 

@@ -23,6 +23,7 @@ type DPU struct {
 	Network    Network    `toml:"network"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
+	Rexec      Rexec      `toml:"rexec"`
 	Mounts     []Mount    `toml:"mount"`
 	Bridges    []Bridge   `toml:"bridge"`
 }
@@ -98,6 +99,7 @@ func DefaultDPU() *DPU {
 		State:      State{Dir: "/run/offload/dpu"},
 		Network:    defaultNetwork(),
 		Log:        defaultLog(),
+		Rexec:      defaultRexec(),
 	}
 }
 
@@ -118,6 +120,7 @@ func (c *DPU) check(d *document) {
 	c.Network.check(d, "link.address", c.Link.Address)
 	c.Log.check(d)
 	c.Metrics.check(d)
+	c.Rexec.check(d)
 	mountpoints := map[string]string{filepath.Clean(c.RemoteFS.Mountpoint): "remotefs.mountpoint"}
 	for i, m := range c.Mounts {
 		m.check(d, fmt.Sprintf("mount[%d]", i), mountpoints)

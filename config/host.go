@@ -23,6 +23,7 @@ type Host struct {
 	Network Network  `toml:"network"`
 	Log     Log      `toml:"log"`
 	Metrics Metrics  `toml:"metrics"`
+	Rexec   Rexec    `toml:"rexec"`
 	Views   Views    `toml:"views"`
 	Exports []Export `toml:"export"`
 	Bridges []Bridge `toml:"bridge"`
@@ -105,6 +106,7 @@ func DefaultHost() *Host {
 		State:   State{Dir: "/run/offload/agent"},
 		Network: defaultNetwork(),
 		Log:     defaultLog(),
+		Rexec:   defaultRexec(),
 		Views:   Views{Enabled: true},
 	}
 }
@@ -120,6 +122,7 @@ func (c *Host) check(d *document) {
 	c.Network.check(d, "link.listen", c.Link.Listen)
 	c.Log.check(d)
 	c.Metrics.check(d)
+	c.Rexec.check(d)
 	names := make(map[string]bool)
 	for i, e := range c.Exports {
 		e.check(d, fmt.Sprintf("export[%d]", i), names)

@@ -36,6 +36,7 @@ type Daemon struct {
 	mounts     *mounts
 	bridging   *agent.Bridging
 	containerd *grpc.ClientConn
+	rexec      *agent.Rexec
 }
 
 // Run serves until ctx ends.
@@ -53,6 +54,10 @@ func Run(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 		return err
 	}
 	defer about.Close()
+	if err := d.startRexec(ctx); err != nil {
+		return err
+	}
+	defer d.rexec.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer d.mounts.wait()
 	defer cancel()
@@ -64,6 +69,7 @@ func Run(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 		return err
 	}
 	about.Serve(ctx, d.handler(), d.Report)
+	go d.rexec.ServeClients(ctx, d.openRexec)
 	return d.servePlugins(ctx, about)
 }
 

@@ -35,6 +35,9 @@ type connector struct {
 	state   status.LinkState
 	since   time.Time // of state
 	err     error     // why there is no session
+
+	// connected is called with each session, before anybody gets it.
+	connected func(*session.Session)
 }
 
 func newConnector(cfg *config.DPU, log *slog.Logger) (*connector, error) {
@@ -69,6 +72,9 @@ func (c *connector) session(ctx context.Context) (*session.Session, error) {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	c.current, c.err = s, nil
+	if c.connected != nil {
+		c.connected(s)
+	}
 	return s, nil
 }
 

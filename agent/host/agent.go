@@ -47,6 +47,7 @@ type Agent struct {
 	bridging *agent.Bridging
 	program  string // of the shim's HOST half
 	acceptor *session.Acceptor
+	rexec    *agent.Rexec
 
 	mu       sync.Mutex
 	sessions map[*session.Session]time.Time // since when
@@ -82,6 +83,7 @@ func Run(ctx context.Context, cfg *config.Host, configPath string, log *slog.Log
 	mux := status.Handler(a.Report, nil)
 	a.bridging.Handle(mux)
 	about.Serve(ctx, mux, a.Report)
+	go a.rexec.ServeClients(ctx, a.openRexec)
 	defer about.Ready()()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -147,7 +149,13 @@ func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slo
 	if err != nil {
 		return nil, nil, err
 	}
-	return a, func() { a.bridging.Close(); a.shims.Close(); a.store.Close() }, nil
+	a.rexec, err = agent.NewRexec(ctx, cfg.Rexec, cfg.State.Dir, "DPU", cfg.Link.ResumeTimeout.Duration(), log)
+	if err != nil {
+		a.bridging.Close()
+		a.shims.Close()
+		return nil, nil, err
+	}
+	return a, func() { a.rexec.Close(); a.bridging.Close(); a.shims.Close(); a.store.Close() }, nil
 }
 
 // views are what daemons on the DPU are shown of this machine.
@@ -215,6 +223,7 @@ func (a *Agent) serve(ctx context.Context, sess *session.Session) {
 			a.log.Debug("bridge sockets", "error", err)
 		}
 	}()
+	go a.rexec.ServePeer(ctx, sess)
 	select {
 	case <-sess.Done():
 		a.log.Info("session ended", "error", sess.Err())

@@ -5,14 +5,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +16,7 @@ import (
 
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/rexec/policy"
+	"github.com/container-offload/offload/rexec/relay"
 	"github.com/container-offload/offload/rexec/server"
 )
 
@@ -68,7 +65,7 @@ func (f *serveFlags) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := listen(f.socket)
+	l, err := relay.Listen(f.socket)
 	if err != nil {
 		return err
 	}
@@ -132,26 +129,4 @@ func endWhenIdle(ctx context.Context, end context.CancelFunc, s *server.Server, 
 			return
 		}
 	}
-}
-
-// listen makes a socket that only root may use, in place of one that a dead
-// process left.
-func listen(path string) (*net.UnixListener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return nil, fmt.Errorf("make directory of the socket: %w", err)
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("socket %s is served by another process", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale socket: %w", err)
-	}
-	old := unix.Umask(0o177)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
-	unix.Umask(old)
-	if err != nil {
-		return nil, fmt.Errorf("listen for clients: %w", err)
-	}
-	return l, nil
 }

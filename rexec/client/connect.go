@@ -30,10 +30,24 @@ func Connect(ctx context.Context, dial Dialer, name string, resume time.Duration
 	}, session.Config{Name: name, ResumeTimeout: resume, ListenGrace: time.Hour})
 }
 
-// begun is a connection whose first write has something before it.
+// begun is a connection whose first write has something before it, and whose
+// first read may find a refusal.
 type begun struct {
 	net.Conn
 	first []byte
+	heard bool
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	if b.heard || len(p) < wire.PreambleSize {
+		return b.Conn.Read(p)
+	}
+	b.heard = true
+	first, err := wire.ReadRefusal(b.Conn)
+	if err != nil {
+		return 0, err
+	}
+	return copy(p, first), nil
 }
 
 func (b *begun) Write(p []byte) (int, error) {
@@ -48,7 +62,7 @@ func (b *begun) Write(p []byte) (int, error) {
 
 // Direct returns the plain connection once nothing has to be said before.
 func (b *begun) Direct() net.Conn {
-	if b.first != nil {
+	if b.first != nil || !b.heard {
 		return nil
 	}
 	return b.Conn

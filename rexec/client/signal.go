@@ -26,8 +26,11 @@ const (
 )
 
 // notOurs are signals that are not passed on. KILL and STOP can't be caught; TTIN
-// and TTOU are about our own terminal; URG is what the Go runtime sends itself.
-var notOurs = []unix.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGURG, unix.SIGCHLD}
+// and TTOU are about our own terminal; CHLD is about children, which there are
+// none; URG and PROF the Go runtime keeps for itself.
+var notOurs = []unix.Signal{
+	unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF,
+}
 
 // signals are those this process gets.
 type signals struct {

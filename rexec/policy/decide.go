@@ -68,8 +68,21 @@ func (p *Policy) Decide(r Request, same func(a, b string) bool) (*Decision, erro
 			best, reason = step, fmt.Errorf("rule %d does not allow %w", i+1, err)
 		}
 	}
-	return nil, fmt.Errorf("%s is %w: %w", r.Program, ErrDenied, reason)
+	return nil, &DeniedError{Program: r.Program, Reason: reason}
 }
+
+// DeniedError says why a run is not allowed. It wraps ErrDenied.
+type DeniedError struct {
+	Program string
+	Reason  error
+}
+
+func (e *DeniedError) Error() string {
+	return fmt.Sprintf("%s is %v: %v", e.Program, ErrDenied, e.Reason)
+}
+
+// Is reports whether target is ErrDenied.
+func (e *DeniedError) Is(target error) bool { return target == ErrDenied }
 
 // decide tries one rule. On error it returns how many of its conditions held.
 func (rule *Rule) decide(r Request, same func(a, b string) bool) (*Decision, int, error) {

@@ -56,6 +56,7 @@ func Out(ctx context.Context, l *net.UnixListener, open Opener, keep time.Durati
 			defer c.Close()
 			if err := out(ctx, c, open, keep, log); err != nil {
 				log.Info("carry client of rexec", "error", err)
+				refuse(c, err)
 			}
 		}()
 	}
@@ -98,8 +99,43 @@ func out(ctx context.Context, c *net.UnixConn, open Opener, keep time.Duration, 
 			tellGone(ctx, p.Client, open, keep, log)
 		}
 	}()
-	join(c, st)
+	return carry(c, st)
+}
+
+// carry copies between a client and its stream, and returns the error of a
+// stream that the peer refused.
+func carry(c *net.UnixConn, st net.Conn) error {
+	first := make([]byte, 512)
+	answered := make(chan error, 1)
+	go func() {
+		// Until something has come back, nothing is lost by saying no.
+		n, err := st.Read(first)
+		if n > 0 {
+			_, err = c.Write(first[:n])
+		}
+		answered <- err
+		if err == nil {
+			_, _ = io.Copy(c, st)
+			c.Close()
+		} else {
+			// It ends the other copy, and still lets a refusal out.
+			_ = c.CloseRead()
+		}
+		st.Close()
+	}()
+	_, _ = io.Copy(st, c)
+	st.Close()
+	if err := <-answered; err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
 	return nil
+}
+
+// refuse tells a client why it can't be carried.
+func refuse(c net.Conn, err error) {
+	_ = c.SetWriteDeadline(time.Now().Add(preambleTimeout))
+	// A client that doesn't listen learns nothing.
+	_, _ = c.Write(wire.Refusal(err))
 }
 
 // tellGone tells the peer's server that a client has ended.
@@ -137,6 +173,7 @@ func In(ctx context.Context, l net.Listener, connect Opener, log *slog.Logger) {
 			c, err := connect(ctx)
 			if err != nil {
 				log.Warn("reach the server of rexec", "error", err)
+				refuse(st, errors.New("the peer has no server: see its log"))
 				return
 			}
 			join(st, c)

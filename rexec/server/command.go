@@ -107,19 +107,18 @@ func decide(p *policy.Policy, m *wire.Run) (*policy.Decision, *program, error) {
 	}
 	// What is not allowed is refused before its file is looked at: whether it
 	// exists is nobody's business.
-	var denied error
+	var denied *policy.DeniedError
 	allowed := candidates[:0:0]
 	for _, candidate := range candidates {
 		r.Program = candidate
 		if _, err := p.Decide(r, sameUser); err != nil {
-			if denied == nil {
-				denied = err
-			}
+			errors.As(err, &denied)
 			continue
 		}
 		allowed = append(allowed, candidate)
 	}
 	if len(allowed) == 0 {
+		denied.Program = name
 		return nil, nil, fail(wire.ReasonDenied, "%w", denied)
 	}
 	prog, err := openProgram(allowed, name)
@@ -180,16 +179,17 @@ func (c *command) openDir(d *policy.Decision, dir string) error {
 	}
 	f := os.NewFile(uintptr(fd), dir)
 	// The name may have led elsewhere.
-	real, err := os.Readlink(selfFD(fd))
-	if err == nil && !d.AllowsCwd(real) {
-		err = fail(wire.ReasonDenied, "working directory %s is not allowed", real)
+	target, err := os.Readlink(selfFD(fd))
+	if err == nil && !d.AllowsCwd(target) {
+		err = fail(wire.ReasonDenied, "working directory %s is not allowed", target)
 	}
 	if err != nil {
 		f.Close()
 		return err
 	}
-	if c.dirFile != nil {
-		c.dirFile.Close()
+	if !c.identity.mayEnter(f) {
+		f.Close()
+		return fail(wire.ReasonInvalid, "working directory %s: user %s may not enter it", dir, c.identity.name)
 	}
 	c.dirFile, c.dir = f, selfFD(fd)
 	return nil

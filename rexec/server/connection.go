@@ -46,7 +46,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener, name string) er
 				return
 			}
 			if err := s.Handle(ctx, c, name, pid); err != nil {
-				s.log.Info("refused connection", "peer", name, "error", err)
+				s.log.Debug("refused connection", "peer", name, "error", err)
 			}
 		}()
 	}
@@ -121,7 +121,7 @@ func endSoon(sess *session.Session) {
 	select {
 	case <-sess.Done():
 	case <-t.C:
-		sess.Close()
+		sess.Abort(errors.New("the client has ended"))
 	}
 }
 
@@ -160,6 +160,6 @@ func (s *Server) closePeers() {
 	}
 	s.mu.Unlock()
 	for _, sess := range sessions {
-		sess.Close()
+		sess.Abort(errors.New("the server ends"))
 	}
 }

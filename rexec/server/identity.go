@@ -6,8 +6,12 @@ package server
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
+	"slices"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/rexec/wire"
 )
@@ -107,4 +111,20 @@ func identifyUser(who string) (*identity, *user.User, error) {
 		return nil, nil, fmt.Errorf("user %s: %w", who, err)
 	}
 	return &identity{name: u.Username, uid: uint32(uid), gid: uint32(gid), home: u.HomeDir}, u, nil
+}
+
+// mayEnter reports whether the mode of a directory lets the user in. What else
+// may stand against it shows when the program is started.
+func (id *identity) mayEnter(dir *os.File) bool {
+	st := new(unix.Stat_t)
+	if id.uid == 0 || unix.Fstat(int(dir.Fd()), st) != nil {
+		return true
+	}
+	switch {
+	case st.Uid == id.uid:
+		return st.Mode&0o100 != 0
+	case st.Gid == id.gid, slices.Contains(id.groups, st.Gid):
+		return st.Mode&0o010 != 0
+	}
+	return st.Mode&0o001 != 0
 }

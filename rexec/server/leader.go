@@ -25,8 +25,11 @@ const (
 	leaderControl  = 3
 	leaderTerminal = 4
 	leaderProgram  = 5
-	leaderFirst    = 6 // of the program's that are not the terminal
+	leaderNames    = 6 // the directory of names of programs
 )
+
+// namesFD is what the leader makes of leaderNames, beyond the program's own.
+const namesFD = firstFD + 1
 
 // leaderPlan says what a leader has to start.
 type leaderPlan struct {
@@ -164,9 +167,11 @@ func (p *leaderPlan) start() (int, error) {
 	} else if err := unix.Dup3(leaderProgram, p.Program, unix.O_CLOEXEC); err != nil {
 		return 0, os.NewSyscallError("dup3", err)
 	}
-	for fd := leaderControl; fd < leaderFirst+maxFiles; fd++ {
-		// Those that are not there have nothing to be closed.
-		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+	if err := unix.Dup3(leaderNames, namesFD, unix.O_CLOEXEC); err != nil {
+		return 0, os.NewSyscallError("dup3", err)
+	}
+	if err := closeAllOnExec(); err != nil {
+		return 0, err
 	}
 	return spawn(spawnRequest{
 		path: p.Path, args: stringsOf(p.Args), umask: p.Umask, rlimits: p.Rlimits,
@@ -214,7 +219,7 @@ func (s *Server) startLed(c *command, d *descriptors) (*led, func(*run), error) 
 		return nil, nil, fmt.Errorf("start leader: %w", err)
 	}
 	defer null.Close()
-	files := []uintptr{null.Fd(), null.Fd(), 2, theirs.Fd(), terminal.Fd(), c.program.file.Fd()}
+	files := []uintptr{null.Fd(), null.Fd(), 2, theirs.Fd(), terminal.Fd(), c.program.file.Fd(), s.execAt.Fd()}
 	for _, f := range d.child {
 		switch f {
 		case nil:
@@ -229,7 +234,7 @@ func (s *Server) startLed(c *command, d *descriptors) (*led, func(*run), error) 
 	if plan.Script {
 		plan.Program = len(plan.Files)
 	}
-	if plan.Path, err = s.link(c.program, plan.Program); err != nil {
+	if plan.Path, err = s.link(c.program, plan.Program, namesFD); err != nil {
 		ours.Close()
 		return nil, nil, err
 	}

@@ -5,6 +5,8 @@ package server
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"os"
 	"strconv"
 
@@ -34,6 +36,26 @@ func signalSession(sid int, sig unix.Signal) int {
 		}
 	}
 	return n
+}
+
+// closeAllOnExec makes sure that no process that is started inherits a
+// descriptor beside the standard three by accident.
+func closeAllOnExec() error {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
+	}
+	// Before Linux 5.11.
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list own descriptors: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			// The one that has listed them is closed by now.
+			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+		}
+	}
+	return nil
 }
 
 // inSession reports whether a process that has not ended is in a session; see

@@ -49,7 +49,7 @@ const firstFD = 1024
 // it from then on is asked of the descriptor.
 func openProgram(paths []string, name string) (*program, error) {
 	for _, path := range paths {
-		f, err := openHigh(path)
+		f, err := openHigh(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
@@ -66,8 +66,9 @@ func openProgram(paths []string, name string) (*program, error) {
 	return nil, fail(wire.ReasonNotFound, "%s: %w", name, unix.ENOENT)
 }
 
-func openHigh(path string) (*os.File, error) {
-	low, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+// openHigh opens a file with a descriptor beyond those of programs.
+func openHigh(path string, flags int) (*os.File, error) {
+	low, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -122,8 +123,18 @@ func (p *program) verify(digest string) error {
 
 // link returns a path under which the descriptor fd of whoever uses it is
 // executed. The kernel takes a process's name (comm) from its last part, which
-// is why it is not /proc/self/fd itself.
-func (s *Server) link(p *program, fd int) (string, error) {
+// is why it is not /proc/self/fd itself. at is the descriptor that the user has
+// of execDir: by it he needs no leave to walk there. An interpreter does not
+// have it, and walks.
+func (s *Server) link(p *program, fd, at int) (string, error) {
+	path, err := s.makeLink(p, fd)
+	if err != nil || p.script {
+		return path, err
+	}
+	return filepath.Join(selfFD(at), strconv.Itoa(fd), filepath.Base(p.path)), nil
+}
+
+func (s *Server) makeLink(p *program, fd int) (string, error) {
 	dir := filepath.Join(s.execDir, strconv.Itoa(fd))
 	path := filepath.Join(dir, filepath.Base(p.path))
 	s.mu.Lock()

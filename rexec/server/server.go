@@ -46,6 +46,7 @@ type Server struct {
 	log      *slog.Logger
 	policy   atomic.Pointer[policy.Policy]
 	execDir  string
+	execAt   *os.File // the same, as a descriptor beyond those of programs
 	watch    *watcher
 	acceptor *session.Acceptor
 	ending   sync.WaitGroup // runs that are being ended
@@ -68,7 +69,7 @@ func New(o Options) (*Server, error) {
 		log: o.Logger, execDir: filepath.Join(o.Dir, "exec"),
 		links: make(map[string]bool), runs: make(map[string]*run), peers: make(map[wire.Token]*session.Session),
 		changed:  make(chan struct{}),
-		acceptor: session.NewAcceptor(session.Config{Name: "client of rexec", ResumeTimeout: o.ResumeTimeout, Logger: o.Logger}),
+		acceptor: session.NewAcceptor(session.Config{Name: "client of rexec", ResumeTimeout: o.ResumeTimeout}),
 	}
 	s.policy.Store(o.Policy)
 	// What another server may have left has nobody who needs it.
@@ -77,6 +78,15 @@ func New(o Options) (*Server, error) {
 	}
 	if err := os.MkdirAll(s.execDir, 0o711); err != nil {
 		return nil, fmt.Errorf("make directory of rexec: %w", err)
+	}
+	var err error
+	if s.execAt, err = openHigh(s.execDir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+		return nil, fmt.Errorf("open directory of rexec: %w", err)
+	}
+	// What this process has inherited is not for programs.
+	if err := closeAllOnExec(); err != nil {
+		s.execAt.Close()
+		return nil, err
 	}
 	s.watch = newWatcher()
 	return s, nil
@@ -106,6 +116,7 @@ func (s *Server) Close() {
 	s.ending.Wait()
 	s.closePeers()
 	s.watch.close()
+	s.execAt.Close()
 	if err := os.RemoveAll(s.execDir); err != nil {
 		s.log.Warn("remove directory of rexec", "error", err)
 	}
@@ -216,7 +227,7 @@ func (s *Server) startProcess(r *run, c *command, d *descriptors) (func(*run), e
 		fd = len(files)
 		files = append(files, uintptr(c.program.fd()))
 	}
-	path, err := s.link(c.program, fd)
+	path, err := s.link(c.program, fd, int(s.execAt.Fd()))
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,11 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 )
 
 // PreambleKind says what a connection to a server is.
@@ -54,4 +57,52 @@ func ReadPreamble(r io.Reader) (Preamble, error) {
 		return Preamble{}, malformed("preamble of kind %q", b[3])
 	}
 	return p, nil
+}
+
+// maxRefusal bounds the text of a refusal, in bytes.
+const maxRefusal = 1 << 10
+
+// refusalMagic begins the answer to a preamble that leads nowhere. A session
+// never begins with it.
+const refusalMagic = "RXNO"
+
+// Refusal returns what is sent in place of a session to say why there is none.
+func Refusal(err error) []byte {
+	text := err.Error()
+	text = text[:min(len(text), maxRefusal)]
+	b := binary.BigEndian.AppendUint16([]byte(refusalMagic), uint16(len(text)))
+	return append(b, text...)
+}
+
+// ReadRefusal reads the first bytes of an answer. If they are a refusal it
+// returns that as an error, else the bytes, which belong to the session.
+func ReadRefusal(r io.Reader) ([]byte, error) {
+	b := make([]byte, len(refusalMagic), len(refusalMagic)+2+maxRefusal)
+	if _, err := io.ReadFull(r, b); err != nil || string(b) != refusalMagic {
+		return b, err
+	}
+	var n [2]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return nil, fmt.Errorf("read refusal: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(r, int64(min(binary.BigEndian.Uint16(n[:]), maxRefusal))))
+	if err != nil {
+		return nil, fmt.Errorf("read refusal: %w", err)
+	}
+	return nil, &RefusedError{Printable(string(text))}
+}
+
+// RefusedError says why a connection to a server was refused.
+type RefusedError struct{ Text string }
+
+func (e *RefusedError) Error() string { return e.Text }
+
+// Printable returns a text of the peer's without control characters.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
