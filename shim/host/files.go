@@ -47,6 +47,10 @@ func (f *files) mount(ctx context.Context) error {
 	}
 	m, err := client.Mount(ctx, open, f.dir, client.Options{
 		Source: "dpu:/", Small: true, Logger: f.half.log.With(slog.String("mount", f.dir)),
+		// dockerd writes /etc/hosts and /etc/resolv.conf between a container's
+		// creation and its start. What was seen at the one is no more true at
+		// the other, and sendfile(2) never asks again for a size.
+		AttrTimeout: -1,
 	})
 	if err != nil {
 		return err
