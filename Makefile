@@ -23,7 +23,7 @@ STATICCHECK_VERSION := v0.8.2
 STATIC_BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v /offload-lab)
 # What needs a lab, and with it the machine to itself, is tested after the rest.
-UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/vm/suite)
+UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/network -e /integration/vm/suite)
 
 # Arguments for go test, as in: make test ARGS='-run TestRun/exit -v'
 ARGS ?=
@@ -68,11 +68,11 @@ test-unit: ready ## Run every test but the suite in a lab
 
 .PHONY: test-suite
 test-suite: ready ## Run the suite in a lab only
-	$(TEST) -count=1 $(ARGS) ./integration/run
+	$(TEST) -count=1 $(ARGS) ./integration/run ./integration/network
 
 .PHONY: test-stock
 test-stock: ready ## Run the suite against stock daemons, to tell a wrong test from a wrong system
-	@OFFLOAD_LAB_KIND=stock $(LAB) test -- -timeout 30m -count=1 $(ARGS) ./integration/run
+	@OFFLOAD_LAB_KIND=stock $(LAB) test -- -timeout 30m -count=1 -p 1 $(ARGS) ./integration/run ./integration/network
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ## Run the linters
@@ -112,6 +112,11 @@ bench: ready ## Run every benchmark, one after the other, on a machine that shou
 .PHONY: bench-run
 bench-run: ready ## Time docker run and ctr run against the same stock daemons
 	@$(LAB) bench-run --out $(BUILD)/bench/run.json
+
+.PHONY: bench-net
+bench-net: ready ## Measure the networks of containers against stock docker's bridge and the link itself
+	@$(STATIC_BUILD) -o $(BUILD)/peer ./integration/bench/net/peer
+	@$(LAB) bench-net --peer $(BUILD)/peer --out $(BUILD)/bench/net.json
 
 .PHONY: vm-images
 vm-images: build ## Build the disk images of the two virtual machines, once

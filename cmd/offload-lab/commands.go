@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	benchnet "github.com/container-offload/offload/integration/bench/net"
 	benchrun "github.com/container-offload/offload/integration/bench/run"
 	"github.com/container-offload/offload/integration/demo"
 	"github.com/container-offload/offload/integration/images"
@@ -33,7 +34,7 @@ It needs root, and what "make build components images" makes.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), testCommand(),
-		imagesCommand(), benchRunCommand(), vmCommand())
+		imagesCommand(), benchRunCommand(), benchNetCommand(), vmCommand())
 	return root
 }
 
@@ -219,6 +220,35 @@ func benchRunCommand() *cobra.Command {
 	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
 	cmd.Flags().IntVar(&options.Runs, "runs", 50, "how often each command is timed on each side")
 	cmd.Flags().BoolVar(&stock, "stock", false, "compare stock with stock, to see how much chance there is in it")
+	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
+	return cmd
+}
+
+func benchNetCommand() *cobra.Command {
+	var out string
+	options := benchnet.Options{Progress: os.Stderr}
+	cmd := &cobra.Command{
+		Use:     "bench-net",
+		Short:   "Measure the networks of containers against stock docker's bridge and against the link itself",
+		Example: "  offload-lab bench-net --peer build/peer --out build/bench/net.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			report, err := benchnet.Run(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				if err := report.Write(out); err != nil {
+					return err
+				}
+			}
+			return report.Table(os.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
+	cmd.Flags().StringVar(&options.Peer, "peer", "build/peer", "the program that makes the traffic")
+	cmd.Flags().IntVar(&options.Runs, "runs", 3, "how often each figure is taken on each side")
+	cmd.Flags().IntVar(&options.Seconds, "seconds", 2, "how long each measurement of throughput takes")
 	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
 	return cmd
 }
