@@ -18,22 +18,35 @@ type version struct {
 	mtime, ctime wire.Time
 }
 
+// seen is what the kernel was told of a node.
+type seen struct {
+	version
+	opened bool // so it may have content of it
+}
+
 // note remembers what the kernel is told of a node.
 func (f *files) note(node uint64, a *wire.Attr) {
 	f.mu.Lock()
-	f.seen[node] = version{a.Size, a.Mtime, a.Ctime}
+	f.seen[node] = seen{version{a.Size, a.Mtime, a.Ctime}, f.seen[node].opened}
 	f.mu.Unlock()
 }
 
-// changed remembers a node's attributes, and reports whether they are others
-// than the kernel was told.
+// isNew reports whether a node was not opened yet.
+func (f *files) isNew(node uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.seen[node].opened
+}
+
+// changed remembers the attributes of a node that is being opened, and reports
+// whether they are others than the kernel was told.
 func (f *files) changed(node uint64, a *wire.Attr) bool {
 	v := version{a.Size, a.Mtime, a.Ctime}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old, ok := f.seen[node]
-	f.seen[node] = v
-	return !ok || old != v
+	f.seen[node] = seen{v, true}
+	return !ok || old.version != v
 }
 
 func setAttr(out *fuse.Attr, a *wire.Attr) {

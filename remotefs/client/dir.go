@@ -4,11 +4,27 @@
 package client
 
 import (
+	"sync"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/remotefs/wire"
 )
+
+// dirAhead is how much of a directory is asked for at once, in bytes: the kernel
+// asks for a page or a few.
+const dirAhead = 64 << 10
+
+// dir is what is known of a directory that is being read: entries that came with
+// those the kernel had asked for.
+type dir struct {
+	mu      sync.Mutex
+	entries []byte
+	next    uint64 // the offset of the first of entries
+	plus    bool   // entries count as looked up
+	used    uint64 // how often the kernel has asked
+}
 
 func (f *files) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	c := newCall(wire.OpOpenDir, &in.InHeader)
@@ -18,56 +34,120 @@ func (f *files) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 		return st
 	}
 	f.handles.Add(1)
+	f.mu.Lock()
+	f.dirs[c.rep.Handle] = new(dir)
+	f.mu.Unlock()
 	out.Fh = c.rep.Handle
 	return fuse.OK
 }
 
+// dropDir forgets a directory that is closed.
+func (f *files) dropDir(handle uint64) {
+	f.mu.Lock()
+	d := f.dirs[handle]
+	delete(f.dirs, handle)
+	f.mu.Unlock()
+	if d != nil {
+		f.dropEntries(d)
+	}
+}
+
+// dropEntries drops what the kernel has not asked for.
+func (f *files) dropEntries(d *dir) {
+	for d.plus && len(d.entries) > 0 {
+		e, rest, err := wire.NextDirEntry(d.entries)
+		if err != nil {
+			break
+		}
+		if e.Plus {
+			f.conn.forget(e.Entry.Node, 1)
+		}
+		d.entries = rest
+	}
+	d.entries = nil
+}
+
 func (f *files) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return f.readDir(cancel, in, out, 0)
+	return f.readDir(cancel, in, out, false)
 }
 
 func (f *files) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return f.readDir(cancel, in, out, wire.ReadDirPlus)
+	return f.readDir(cancel, in, out, true)
 }
 
-func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, flags uint32) fuse.Status {
-	c := newCall(wire.OpReadDir, &in.InHeader)
-	defer c.free()
-	size := min(in.Size, wire.MaxData)
-	c.req.Handle, c.req.Offset, c.req.Size, c.req.Flags = in.Fh, in.Offset, size, flags
-	c.dest = make([]byte, size)
-	if st := f.do(cancel, c); st != fuse.OK {
-		return st
+func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
+	f.mu.Lock()
+	d := f.dirs[in.Fh]
+	f.mu.Unlock()
+	if d == nil {
+		return fuse.EBADF
 	}
-	for data := c.rep.Data; len(data) > 0; {
-		e, rest, err := wire.NextDirEntry(data)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if in.Offset == 0 || in.Offset != d.next || plus != d.plus {
+		f.dropEntries(d)
+	}
+	if len(d.entries) == 0 {
+		if st := f.fillDir(cancel, in, d, plus); st != fuse.OK {
+			return st
+		}
+	}
+	for len(d.entries) > 0 {
+		e, rest, err := wire.NextDirEntry(d.entries)
 		if err != nil {
+			d.entries = nil
 			f.conn.fail(err)
 			return fuse.EIO
 		}
-		if !f.addDirEntry(out, &e, flags) && e.Plus {
-			f.conn.forget(e.Entry.Node, 1)
+		if !f.addDirEntry(out, &e, plus) {
+			break
 		}
-		data = rest
+		d.entries, d.next = rest, e.Offset
 	}
 	return fuse.OK
 }
 
-// addDirEntry reports whether the kernel gets to know of the entry's node.
-func (f *files) addDirEntry(out *fuse.DirEntryList, e *wire.DirEntry, flags uint32) bool {
+// fillDir asks the server for entries: for as many as the kernel wants at first,
+// then for more.
+func (f *files) fillDir(cancel <-chan struct{}, in *fuse.ReadIn, d *dir, plus bool) fuse.Status {
+	size := min(in.Size, wire.MaxData)
+	if d.used > 0 {
+		size = max(size, dirAhead)
+	}
+	d.used++
+	c := newCall(wire.OpReadDir, &in.InHeader)
+	defer c.free()
+	c.req.Handle, c.req.Offset, c.req.Size = in.Fh, in.Offset, size
+	if plus {
+		c.req.Flags = wire.ReadDirPlus
+	}
+	c.dest = make([]byte, size)
+	if st := f.do(cancel, c); st != fuse.OK {
+		return st
+	}
+	d.entries, d.next, d.plus = c.rep.Data, in.Offset, plus
+	return fuse.OK
+}
+
+// addDirEntry tells the kernel of an entry, and reports whether there was room.
+func (f *files) addDirEntry(out *fuse.DirEntryList, e *wire.DirEntry, plus bool) bool {
 	de := fuse.DirEntry{Name: e.Name, Ino: e.Ino, Off: e.Offset, Mode: uint32(e.Type) << 12}
-	if flags&wire.ReadDirPlus == 0 {
-		out.AddDirEntry(de)
-		return false
+	if !plus {
+		return out.AddDirEntry(de)
 	}
-	if e.Plus && plausible(&e.Entry) {
+	known := e.Plus && plausible(&e.Entry)
+	if known {
 		de.Mode = e.Entry.Attr.Mode & unix.S_IFMT
-		entry := out.AddDirLookupEntry(de)
-		return entry != nil && f.setEntry(entry, &e.Entry) == fuse.OK
 	}
-	// A node of 0: the kernel takes the name only.
-	if entry := out.AddDirLookupEntry(de); entry != nil {
-		entry.Attr = fuse.Attr{}
+	entry := out.AddDirLookupEntry(de)
+	switch {
+	case entry == nil:
+		return false
+	case known:
+		f.setEntry(entry, &e.Entry)
+	case e.Plus:
+		f.conn.forget(e.Entry.Node, 1)
 	}
-	return false
+	// Else the node is 0, and the kernel takes the name only.
+	return true
 }

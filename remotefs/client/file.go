@@ -4,6 +4,8 @@
 package client
 
 import (
+	"bytes"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -49,9 +51,13 @@ func (f *files) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	if in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
 		c.req.Flags |= wire.OpenKill
 	}
+	if c.req.Flags == wire.OpenRead && f.cache != CacheNone && f.isNew(in.NodeId) {
+		c.req.Size, c.dest = prefetch, make([]byte, prefetch)
+	}
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
+	f.keepAhead(c)
 	f.handles.Add(1)
 	changed := f.changed(in.NodeId, &c.rep.Entry.Attr)
 	out.Fh = c.rep.Handle
@@ -63,6 +69,47 @@ func (f *files) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	}
 	return fuse.OK
 }
+
+// prefetch is up to how many bytes a file's content comes with the reply to its
+// first open.
+const prefetch = 32 << 10
+
+// keepAhead keeps the whole content that came with an open for the read that
+// follows.
+func (f *files) keepAhead(c *call) {
+	if c.rep.Flags&wire.OpenedWhole == 0 || len(c.rep.Data) == 0 {
+		return
+	}
+	content := c.rep.Data
+	if len(content) < cap(content)/2 {
+		content = bytes.Clone(content)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.ahead) < maxAhead {
+		f.ahead[c.rep.Handle] = content
+	}
+}
+
+// takeAhead gives the content that came with an open to a read from the start.
+// It is given once: another read, later, may find the file changed.
+func (f *files) takeAhead(handle, offset uint64) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	content, ok := f.ahead[handle]
+	if !ok {
+		return nil
+	}
+	delete(f.ahead, handle)
+	if offset != 0 {
+		return nil
+	}
+	return content
+}
+
+// maxAhead bounds how many files' content is kept for a read that may never
+// come.
+const maxAhead = 64
 
 func (f *files) create(cancel <-chan struct{}, c *call, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	defer c.free()
@@ -91,6 +138,11 @@ func (f *files) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.
 	c := newCall(wire.OpRead, &in.InHeader)
 	defer c.free()
 	n := min(in.Size, uint32(len(buf)), wire.MaxData)
+	if content := f.takeAhead(in.Fh, in.Offset); len(content) > 0 && len(content) <= int(n) {
+		f.conn.read.Add(uint64(len(content)))
+		f.conn.tell(&wire.Request{Op: wire.OpAccessed, Handle: in.Fh})
+		return fuse.ReadResultData(content), fuse.OK
+	}
 	c.req.Handle, c.req.Offset, c.req.Size, c.dest = in.Fh, in.Offset, n, buf[:n]
 	if st := f.do(cancel, c); st != fuse.OK {
 		return nil, st
@@ -126,7 +178,7 @@ func (f *files) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) 
 }
 
 func (f *files) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	if in.Fh == noHandle {
+	if in.Fh == noHandle || !f.unlocks(in.NodeId, in.LockOwner) {
 		return fuse.OK
 	}
 	c := newCall(wire.OpFlush, &in.InHeader)
@@ -139,13 +191,19 @@ func (f *files) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	f.release(in.Fh, in.LockOwner)
 }
 
-func (f *files) ReleaseDir(in *fuse.ReleaseIn) { f.release(in.Fh, 0) }
+func (f *files) ReleaseDir(in *fuse.ReleaseIn) {
+	f.dropDir(in.Fh)
+	f.release(in.Fh, 0)
+}
 
 func (f *files) release(handle, owner uint64) {
 	if handle == noHandle {
 		return
 	}
 	f.handles.Add(-1)
+	f.mu.Lock()
+	delete(f.ahead, handle)
+	f.mu.Unlock()
 	f.conn.tell(&wire.Request{Op: wire.OpRelease, Handle: handle, Owner: owner})
 }
 

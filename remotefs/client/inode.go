@@ -32,8 +32,11 @@ type files struct {
 	// does not wait for the server.
 	mounting atomic.Pointer[wire.Attr]
 
-	mu   sync.Mutex
-	seen map[uint64]version
+	mu      sync.Mutex
+	seen    map[uint64]seen
+	ahead   map[uint64][]byte // by handle: content that came with the open
+	dirs    map[uint64]*dir   // by handle: names that came with others
+	lockers map[locker]bool   // owners that may have locks
 }
 
 func newFiles(c *conn, opts Options) *files {
@@ -41,7 +44,7 @@ func newFiles(c *conn, opts Options) *files {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), conn: c, cache: opts.Cache,
 		attrTimeout: timeout(opts.AttrTimeout, time.Second), entryTimeout: timeout(opts.EntryTimeout, time.Second),
 		negativeTimeout: timeout(opts.NegativeTimeout, 0),
-		seen:            map[uint64]version{},
+		seen:            map[uint64]seen{}, ahead: map[uint64][]byte{}, dirs: map[uint64]*dir{}, lockers: map[locker]bool{},
 	}
 }
 

@@ -12,6 +12,20 @@ import (
 	"github.com/container-offload/offload/remotefs/wire"
 )
 
+// locker is an owner of locks on a node.
+type locker struct{ node, owner uint64 }
+
+// unlocks reports whether an owner that closes a file may have locks on it, of
+// which the server must know then.
+func (f *files) unlocks(node, owner uint64) bool {
+	l := locker{node, owner}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	held := f.lockers[l]
+	delete(f.lockers, l)
+	return held
+}
+
 func newLockCall(op wire.Op, in *fuse.LkIn) (*call, fuse.Status) {
 	c := newCall(op, &in.InHeader)
 	c.req.Handle, c.req.Owner = in.Fh, in.Owner
@@ -42,6 +56,9 @@ func (f *files) GetLk(cancel <-chan struct{}, in *fuse.LkIn, out *fuse.LkOut) fu
 		return st
 	}
 	defer c.free()
+	f.mu.Lock()
+	f.lockers[locker{in.NodeId, in.Owner}] = true // it gets a lock file of no lock
+	f.mu.Unlock()
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
@@ -72,6 +89,11 @@ func (f *files) setLk(cancel <-chan struct{}, in *fuse.LkIn, flags uint32) fuse.
 		return st
 	}
 	defer c.free()
+	if in.LkFlags&fuse.LK_FLOCK == 0 {
+		f.mu.Lock()
+		f.lockers[locker{in.NodeId, in.Owner}] = true
+		f.mu.Unlock()
+	}
 	c.req.Flags |= flags
 	return f.do(cancel, c)
 }

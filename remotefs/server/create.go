@@ -206,7 +206,7 @@ func (s *session) openExisting(n *node, req *wire.Request, rep *wire.Reply) erro
 	}
 	f, err := s.get(entry.Node)
 	if err == nil {
-		err = s.openFile(f, req, rep)
+		err = s.openFile(f, req, rep, nil)
 		attr := rep.Entry.Attr
 		rep.Entry = entry
 		if err == nil {

@@ -57,7 +57,7 @@ func (s *session) handleNode(n *node, req *wire.Request, rep *wire.Reply, buf []
 	case wire.OpReadlink:
 		return s.readlink(n, rep, buf)
 	case wire.OpOpen:
-		return s.openFile(n, req, rep)
+		return s.openFile(n, req, rep, buf)
 	case wire.OpOpenDir:
 		return s.openDir(n, rep)
 	case wire.OpStatFS:
@@ -103,6 +103,8 @@ func (s *session) oneWay(t *task) {
 			s.forget(f.Node, f.Count)
 			data = rest
 		}
+	case wire.OpAccessed:
+		s.accessed(t.req.Handle)
 	case wire.OpRelease:
 		if t.req.Owner != 0 {
 			s.dropLocks(t.req.Handle, t.req.Owner)

@@ -25,6 +25,9 @@ const (
 	rootNode = 1
 	// helloTimeout bounds how long a client may take to say what it wants.
 	helloTimeout = 30 * time.Second
+	// maxPrefetch bounds the content that goes with the reply to an open, in
+	// bytes.
+	maxPrefetch = 64 << 10
 )
 
 // session is one client. Its maps are protected by mu.
@@ -185,6 +188,9 @@ func (s *session) receive(ctx context.Context, h wire.Header, body []byte) (*tas
 	}
 	need := h.Data
 	switch h.Op {
+	case wire.OpOpen:
+		t.req.Size = min(t.req.Size, maxPrefetch)
+		need = int(t.req.Size)
 	case wire.OpRead, wire.OpReadDir, wire.OpGetXattr, wire.OpListXattr:
 		t.req.Size = min(t.req.Size, wire.MaxData)
 		need = int(t.req.Size)

@@ -28,6 +28,8 @@ const (
 const (
 	// OpenedStream: the size says nothing about the content, as in /proc.
 	OpenedStream = 1 << 0
+	// OpenedWhole: the reply's data is all that the file has.
+	OpenedWhole = 1 << 1
 )
 
 // Flags of other requests.

@@ -11,7 +11,7 @@ import (
 // Op names an operation.
 type Op uint8
 
-// The operations. Forget and Release have no reply.
+// The operations. Forget, Release and Accessed have no reply.
 const (
 	OpHello Op = iota + 1
 	OpLookup
@@ -47,6 +47,8 @@ const (
 	OpSeek
 	OpCopyRange
 	OpSyncFS
+	// OpAccessed tells that the content that came with an open was read.
+	OpAccessed
 	opEnd
 )
 
@@ -103,7 +105,7 @@ var layouts = [opEnd]layout{
 	OpRmdir:       {name: "rmdir", request: []field{fNode, fName}},
 	OpRename:      {name: "rename", request: []field{fNode, fName, fNode2, fName2, fFlags}},
 	OpLink:        {name: "link", request: []field{fNode, fName, fNode2}, reply: []field{fEntry}},
-	OpOpen:        {name: "open", request: []field{fNode, fFlags}, reply: []field{fHandle, fFlags, fAttr}},
+	OpOpen:        {name: "open", request: []field{fNode, fFlags, fSize}, reply: []field{fHandle, fFlags, fAttr, fData}},
 	OpCreate:      {name: "create", request: []field{fNode, fName, fFlags, fMode, fUmask, fCaller}, reply: []field{fHandle, fFlags, fEntry}},
 	OpTmpfile:     {name: "tmpfile", request: []field{fNode, fFlags, fMode, fUmask, fCaller}, reply: []field{fHandle, fFlags, fEntry}},
 	OpRead:        {name: "read", request: []field{fHandle, fOffset, fSize}, reply: []field{fData}},
@@ -124,6 +126,7 @@ var layouts = [opEnd]layout{
 	OpSeek:        {name: "seek", request: []field{fHandle, fOffset, fFlags}, reply: []field{fOffset}},
 	OpCopyRange:   {name: "copyrange", request: []field{fHandle, fOffset, fHandle2, fOffset2, fLength}, reply: []field{fLength}},
 	OpSyncFS:      {name: "syncfs", request: []field{fNode}},
+	OpAccessed:    {name: "accessed", request: []field{fHandle}, oneWay: true},
 }
 
 // String returns the operation's name.
