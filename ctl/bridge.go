@@ -181,7 +181,7 @@ func askBridge(ctx context.Context, flags *machineFlags, method string, query ur
 	if err != nil {
 		return err
 	}
-	dir := ""
+	var dir string
 	switch {
 	case m.dpu != nil:
 		dir = m.dpu.State.Dir

@@ -114,18 +114,26 @@ func (m *mirror) put(fd int) error {
 	if m.abstract() {
 		return nil
 	}
+	// A failure leaves a mirror without the mark, for file systems that have none; it
+	// only is not recognised after a crash.
+	_ = unix.Lsetxattr(m.path, mark, []byte{1}, 0)
+	if err := m.own(); err != nil {
+		m.removeFile()
+		return err
+	}
+	return nil
+}
+
+// own gives the mirror's file the owner and the mode of the peer's.
+func (m *mirror) own() error {
 	err := os.Lchown(m.path, int(m.sock.UID), int(m.sock.GID))
 	if errors.Is(err, unix.EPERM) && os.Geteuid() != 0 {
 		err = nil // the socket is ours then, which is all we can give
 	}
 	if err == nil {
-		// A failure leaves a mirror without the mark, for file systems that have
-		// none; it only is not recognised after a crash.
-		_ = unix.Lsetxattr(m.path, mark, []byte{1}, 0)
 		err = os.Chmod(m.path, fs.FileMode(m.sock.Mode))
 	}
 	if err != nil {
-		m.removeFile()
 		return fmt.Errorf("owner and mode of %s: %w", m.path, err)
 	}
 	return nil
@@ -140,10 +148,8 @@ func (m *mirror) listen(fd int) error {
 			return fmt.Errorf("ask for credentials: %w", err)
 		}
 	} else {
-		// Who listens is what programs here get as SO_PEERCRED.
-		who := wire.Credentials{UID: m.sock.UID, GID: m.sock.GID, Groups: []uint32{m.sock.GID}}
-		if err := as(who, func() error { return unix.Listen(fd, mirrorBacklog) }); err != nil {
-			return fmt.Errorf("listen on %s: %w", m.path, err)
+		if err := m.listenAs(fd); err != nil {
+			return err
 		}
 	}
 	id, err := m.b.poller.add(fd, m)
@@ -158,6 +164,31 @@ func (m *mirror) listen(fd int) error {
 	}
 	m.armLocked()
 	return nil
+}
+
+// listenAs listens as the owner of the peer's socket, which is what programs here
+// get as SO_PEERCRED.
+func (m *mirror) listenAs(fd int) error {
+	who := wire.Credentials{UID: m.sock.UID, GID: m.sock.GID, Groups: []uint32{m.sock.GID}}
+	if err := as(who, func() error { return unix.Listen(fd, mirrorBacklog) }); err != nil {
+		return fmt.Errorf("listen on %s: %w", m.path, err)
+	}
+	return nil
+}
+
+// adjust follows a change of owner and mode. It reports false if the peer's socket
+// has changed otherwise, or if that fails.
+func (m *mirror) adjust(now wire.Socket) bool {
+	if now.Kind != m.sock.Kind || now.Live != m.sock.Live || m.abstract() {
+		return false
+	}
+	m.sock = now
+	if err := m.own(); err != nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fd < 0 || m.kind == wire.Datagram || m.listenAs(m.fd) == nil
 }
 
 func (m *mirror) abstract() bool { return strings.HasPrefix(m.path, "@") }

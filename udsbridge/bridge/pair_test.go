@@ -97,12 +97,16 @@ func (p *pair) path(name string) (there, here string) {
 func (p *pair) await(here string) {
 	p.t.Helper()
 	eventually(p.t, func() bool {
-		fd, err := unix.Open(here, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return false
+		p.near.mu.Lock()
+		defer p.near.mu.Unlock()
+		for _, x := range p.near.connect {
+			for _, m := range x.mirrors {
+				if m.path == here && m.sock.Live {
+					return true
+				}
+			}
 		}
-		defer unix.Close(fd)
-		return alive(fd)
+		return false
 	}, "mirror %s", here)
 }
 

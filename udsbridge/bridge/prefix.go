@@ -78,10 +78,12 @@ func (x *prefix) update(s wire.Sockets) {
 		wanted[sock.Name] = sock
 	}
 	for name, m := range x.mirrors {
-		if sock, ok := wanted[name]; !ok || sock != m.sock {
-			m.close(!ok)
-			delete(x.mirrors, name)
+		sock, ok := wanted[name]
+		if ok && (sock == m.sock || m.adjust(sock)) {
+			continue
 		}
+		m.close(!ok)
+		delete(x.mirrors, name)
 	}
 	for name, sock := range wanted {
 		if x.mirrors[name] != nil {

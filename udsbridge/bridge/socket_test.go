@@ -140,6 +140,7 @@ func TestPermission(t *testing.T) {
 		var st unix.Stat_t
 		return unix.Stat(here, &st) == nil && st.Uid == 1234 && st.Gid == 4321 && st.Mode&0o777 == 0o620
 	}, "owner and mode")
+	p.await(here)
 	for _, c := range []struct {
 		name     string
 		uid, gid uint32
