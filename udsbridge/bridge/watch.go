@@ -217,7 +217,7 @@ func kindOf(fd int, path string) wire.SocketKind {
 	if err := tryConnect(fd, unix.SOCK_DGRAM); !errors.Is(err, unix.EPROTOTYPE) {
 		return wire.Datagram
 	}
-	if k, ok := listedSocket(path); ok {
+	if k, _ := listedSocket(path); k != 0 {
 		return k
 	}
 	// It lives in another network namespace, so only a connection can tell. A
@@ -228,12 +228,16 @@ func kindOf(fd int, path string) wire.SocketKind {
 	return wire.Stream
 }
 
+// socketKinds are the types of sockets as /proc/net/unix writes them.
+var socketKinds = map[string]wire.SocketKind{"0001": wire.Stream, "0002": wire.Datagram, "0005": wire.SeqPacket}
+
 // abstractSocket returns the type of an abstract socket of this network namespace,
 // if a program waits there.
 func abstractSocket(name string) (wire.SocketKind, bool) { return listedSocket(name) }
 
-// listedSocket looks a name up in /proc/net/unix.
-func listedSocket(name string) (wire.SocketKind, bool) {
+// listedSocket looks a name up in /proc/net/unix. It returns the type of the socket,
+// 0 if there is none, and whether a program awaits connections or datagrams there.
+func listedSocket(name string) (k wire.SocketKind, awaits bool) {
 	b, err := os.ReadFile("/proc/self/net/unix")
 	if err != nil {
 		return 0, false
@@ -244,15 +248,8 @@ func listedSocket(name string) (wire.SocketKind, bool) {
 		if len(f) < 8 || strings.Join(f[7:], " ") != name {
 			continue
 		}
-		listens := f[3] == "00010000"
-		switch {
-		case f[4] == "0001" && listens:
-			return wire.Stream, true
-		case f[4] == "0005" && listens:
-			return wire.SeqPacket, true
-		case f[4] == "0002":
-			return wire.Datagram, true
-		}
+		k = socketKinds[f[4]]
+		awaits = awaits || k == wire.Datagram || f[3] == "00010000"
 	}
-	return 0, false
+	return k, awaits
 }
