@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/container-offload/offload/agent/passing"
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/status"
 	"github.com/container-offload/offload/udsbridge/bridge"
@@ -61,7 +62,8 @@ func NewBridging(o BridgingOptions) (*Bridging, error) {
 		return nil, err
 	}
 	g.b, err = bridge.New(bridge.Options{
-		Connect: connect, Serve: serve, Dirs: o.Dirs, Runtime: filepath.Join(o.State, "bridge"), Logger: o.Log,
+		Connect: connect, Serve: serve, Dirs: o.Dirs, Runtime: filepath.Join(o.State, "bridge"),
+		Files: passing.Files{Log: o.Log}, Logger: o.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/container-offload/offload/agent/passing"
 	"github.com/container-offload/offload/udsbridge/bridge"
 	"github.com/container-offload/offload/udsbridge/bridge/policy"
 	"github.com/container-offload/offload/udsbridge/link"
@@ -45,7 +46,7 @@ func (o options) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	rules.Logger = log
+	rules.Logger, rules.Files = log, passing.Files{Log: log}
 	both := o.listen != none && o.dial != none
 	switch {
 	case o.listen == none && o.dial == none:

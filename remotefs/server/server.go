@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -65,6 +66,10 @@ type Export struct {
 	// Path is the directory or the file. Symbolic links in it are followed
 	// once, by Add.
 	Path string
+	// File, if set, is served instead of what is at Path, and need not have a
+	// name. It stays the caller's and is not needed after Add. CrossMounts must
+	// be set.
+	File *os.File
 	// ReadOnly refuses every change.
 	ReadOnly bool
 	// CrossMounts shows what is mounted below Path. Without it the covered
@@ -129,12 +134,18 @@ func (s *Server) Add(e Export) error {
 }
 
 func openExport(e Export) (*export, error) {
-	real, err := filepath.EvalSymlinks(e.Path)
+	x := &export{Export: e}
+	real, err := e.Path, error(nil)
+	if e.File == nil {
+		real, err = filepath.EvalSymlinks(e.Path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	x := &export{Export: e}
-	if e.CrossMounts {
+	if e.File != nil {
+		x.fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", e.File.Fd()), unix.O_PATH|unix.O_CLOEXEC, 0)
+		x.File = nil
+	} else if e.CrossMounts {
 		x.fd, err = unix.Open(real, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	} else {
 		// A copy of the one mount, with nothing mounted on it.

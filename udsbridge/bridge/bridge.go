@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,9 +29,24 @@ type Options struct {
 	Dirs []string
 	// Runtime is a directory for what outlives no reboot. It is made if need be.
 	Runtime string
+	// Files serves descriptors of files that the peer does not have. Without it they
+	// can't be passed.
+	Files FileServer
 	// Logger gets connections at debug level and what goes wrong at warn level. nil
 	// discards it.
 	Logger *slog.Logger
+}
+
+// FileServer serves files of this machine to the peer and opens the peer's here. Its
+// methods may be called concurrently.
+type FileServer interface {
+	// Offer serves a file or directory on conn until that or ctx ends. Both are its
+	// own.
+	Offer(ctx context.Context, conn net.Conn, file *os.File, readOnly bool)
+	// Take opens, with flags of open(2), what the peer's Offer serves on conn, by way
+	// of path, at which nothing is. When nobody has the file open any more, conn is
+	// closed and nothing is at path again.
+	Take(ctx context.Context, conn net.Conn, path string, flags int) (fd int, err error)
 }
 
 // Bridge is this machine's side of the bridge. Its methods may be called
@@ -38,8 +55,10 @@ type Bridge struct {
 	log     *slog.Logger
 	runtime string
 	dirs    []string
+	files   FileServer
 	poller  *poller
 	joints  atomic.Int64
+	points  atomic.Uint64 // mount points that were made
 
 	mu      sync.Mutex
 	serve   []policy.Serve
@@ -62,7 +81,11 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start bridge: %w", err)
 	}
-	b := &Bridge{log: log, runtime: o.Runtime, dirs: o.Dirs, poller: p, serve: slices.Clone(o.Serve)}
+	b := &Bridge{log: log, runtime: o.Runtime, dirs: o.Dirs, files: o.Files, poller: p, serve: slices.Clone(o.Serve)}
+	if err := b.clearRuntime(); err != nil {
+		p.close()
+		return nil, fmt.Errorf("start bridge: %w", err)
+	}
 	for _, c := range o.Connect {
 		if err := b.AddConnect(c); err != nil {
 			b.Close()

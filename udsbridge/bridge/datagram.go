@@ -32,6 +32,7 @@ type flow struct {
 	key  string
 	addr string // where answers go; "" if nowhere
 	dec  wire.Decoder
+	kept keeper
 
 	mu      sync.Mutex
 	used    time.Time
@@ -78,7 +79,7 @@ func (m *mirror) receiveOne() error {
 		m.b.log.Debug("bridge: datagram is lost", "path", m.path, "error", err)
 		return nil
 	}
-	frame, err := f.p.frame(s, n)
+	frame, err := f.p.frame(s, n, f.keeper)
 	if err == nil {
 		_, err = f.st.Write(frame)
 	}
@@ -147,6 +148,9 @@ func (m *mirror) flowOf(from unix.Sockaddr, who wire.Credentials) (*flow, error)
 	return f, nil
 }
 
+// keeper returns what ends what was passed with the flow.
+func (f *flow) keeper() *keeper { return &f.kept }
+
 // moveOut takes the answers to the program.
 func (f *flow) moveOut() {
 	for f.st.AwaitReadable(f.moveOut) {
@@ -199,7 +203,7 @@ func (f *flow) take(frame wire.Frame) error {
 		if err != nil {
 			return err
 		}
-		fds, err := f.p.accept(files.List)
+		fds, err := f.p.accept(files.List, f.keeper())
 		if err != nil {
 			f.m.b.noteProblem(err)
 			return err
@@ -256,6 +260,7 @@ func (f *flow) close() {
 		return
 	}
 	f.closed = true
+	f.kept.end()
 	go func() { // it may have to wait for a slow peer
 		_, _ = f.st.Write(wire.AppendFrame(nil, wire.FrameClose, nil))
 		f.st.Close()

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -141,4 +144,53 @@ func receiveContent(st *session.Stream, f wire.File) (int, error) {
 		return -1, fmt.Errorf("duplicate memfd: %w", err)
 	}
 	return own, restoreOffset(own, f)
+}
+
+// pointsDir is where the peer's files are mounted, below the runtime directory.
+const pointsDir = "f"
+
+// clearRuntime takes away what a killed bridge has left below the runtime directory.
+func (b *Bridge) clearRuntime() error {
+	if b.runtime == "" {
+		return nil
+	}
+	dir := filepath.Join(b.runtime, pointsDir)
+	points, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, p := range points {
+		path := filepath.Join(dir, p.Name())
+		// It need not be mounted any more.
+		_ = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return fmt.Errorf("remove old mount points: %w", err)
+	}
+	return nil
+}
+
+// takeServed opens a file that the peer serves.
+func (p *peer) takeServed(st *session.Stream, f wire.File) (int, error) {
+	if p.b.files == nil || p.b.runtime == "" {
+		err := fmt.Errorf("file %s of the peer: files are not served here", f.Path)
+		st.Reset(err)
+		return -1, err
+	}
+	dir := filepath.Join(p.b.runtime, pointsDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		st.Reset(err)
+		return -1, fmt.Errorf("make directory for mount points: %w", err)
+	}
+	path := filepath.Join(dir, strconv.FormatUint(p.b.points.Add(1), 10))
+	fd, err := p.b.files.Take(p.ctx, st, path, openFlags(f))
+	if err != nil {
+		return -1, fmt.Errorf("open file %s of the peer: %w", f.Path, err)
+	}
+	if err := restoreOffset(fd, f); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }

@@ -58,6 +58,20 @@ type joint struct {
 	waiting  chan struct{} // out waits for room in the descriptor
 	broken   bool          // given up: nothing is to be moved any more
 	finished bool          // the descriptor is closed
+	kept     *keeper       // nil until something is passed
+}
+
+// keeper returns what ends what was passed with the joint.
+func (j *joint) keeper() *keeper {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.kept == nil {
+		j.kept = new(keeper)
+		if j.finished {
+			j.kept.end()
+		}
+	}
+	return j.kept
 }
 
 // join begins to move. The descriptor is closed with the joint, and on error.
@@ -154,6 +168,9 @@ func (j *joint) endLocked(direction *progress) {
 	j.peer.b.poller.remove(j.fd, j.id)
 	unix.Close(j.fd)
 	j.st.Close()
+	if j.kept != nil {
+		j.kept.end()
+	}
 	if j.peer.b.joints.Add(-1) == 0 {
 		go j.peer.b.retire()
 	}
@@ -222,7 +239,7 @@ func (j *joint) moveIn() {
 
 // forward sends what receive got.
 func (j *joint) forward(s *scratch, n int) error {
-	frame, err := j.peer.frame(s, n)
+	frame, err := j.peer.frame(s, n, j.keeper)
 	if err != nil {
 		_ = j.send(wire.FrameRefused, []byte(err.Error()))
 		j.fail(err)
@@ -234,14 +251,14 @@ func (j *joint) forward(s *scratch, n int) error {
 
 // frame returns the frame for what was received, the streams of its descriptors
 // being open.
-func (p *peer) frame(s *scratch, n int) ([]byte, error) {
+func (p *peer) frame(s *scratch, n int, keeper func() *keeper) ([]byte, error) {
 	if len(s.files) == 0 {
 		wire.PutHeader(s.data, wire.FrameData, n)
 		return s.data[:wire.HeaderSize+n], nil
 	}
 	files := s.files
 	s.files = nil
-	list, err := p.export(files)
+	list, err := p.export(files, keeper())
 	if err == nil {
 		payload := wire.Files{List: list, Data: s.data[wire.HeaderSize : wire.HeaderSize+n]}.Encode()
 		if len(payload) <= wire.MaxPayload {

@@ -117,7 +117,7 @@ func (j *joint) takeFiles(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	fds, err := j.peer.accept(m.List)
+	fds, err := j.peer.accept(m.List, j.keeper())
 	if err != nil {
 		err = fmt.Errorf("take descriptors of the peer: %w", err)
 		j.peer.b.noteProblem(err)

@@ -23,6 +23,7 @@ type peer struct {
 	b *Bridge
 	s *session.Session
 
+	ctx       context.Context // of serve
 	lastToken atomic.Uint64
 	watch     chan struct{} // has something if the prefixes have changed
 
@@ -49,6 +50,7 @@ func newPeer(b *Bridge, s *session.Session) *peer {
 func (p *peer) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	p.ctx = ctx
 	var running sync.WaitGroup
 	defer running.Wait()
 	for service, handle := range map[string]func(context.Context, *session.Stream){

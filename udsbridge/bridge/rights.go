@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ const (
 
 // export makes descriptors ready for the peer and returns what to tell it. The
 // descriptors are the callee's, on error too.
-func (p *peer) export(fds []int) ([]wire.File, error) {
+func (p *peer) export(fds []int, k *keeper) ([]wire.File, error) {
 	list := make([]wire.File, 0, len(fds))
 	// All are judged before anything is begun, so that a message with one that can't
 	// be passed has no effect.
@@ -35,6 +36,9 @@ func (p *peer) export(fds []int) ([]wire.File, error) {
 		if err == nil {
 			var f wire.File
 			f, err = policy.Transfer(facts, p.peerDirs())
+			if err == nil && f.Kind == wire.FileServed && p.b.files == nil {
+				err = &policy.UnpassableError{Name: facts.Name, Reason: "files are not served here"}
+			}
 			list = append(list, f)
 		}
 		if err != nil {
@@ -43,7 +47,7 @@ func (p *peer) export(fds []int) ([]wire.File, error) {
 		}
 	}
 	for i, fd := range fds {
-		if err := p.offer(&list[i], fd); err != nil {
+		if err := p.offer(&list[i], fd, k); err != nil {
 			closeAll(fds[i+1:])
 			return nil, err
 		}
@@ -52,7 +56,7 @@ func (p *peer) export(fds []int) ([]wire.File, error) {
 }
 
 // offer begins to move for one descriptor, which is its own.
-func (p *peer) offer(f *wire.File, fd int) error {
+func (p *peer) offer(f *wire.File, fd int, k *keeper) error {
 	if f.Kind == wire.FilePath || f.Kind == wire.FileDevice {
 		unix.Close(fd)
 		return nil
@@ -65,9 +69,9 @@ func (p *peer) offer(f *wire.File, fd int) error {
 	}
 	switch f.Kind {
 	case wire.FilePipe:
-		k, flags := readEnd, unix.O_RDONLY
+		end, flags := readEnd, unix.O_RDONLY
 		if f.Write {
-			k, flags = writeEnd, unix.O_WRONLY
+			end, flags = writeEnd, unix.O_WRONLY
 		}
 		own, err := reopen(fd, flags|unix.O_NONBLOCK)
 		unix.Close(fd)
@@ -75,11 +79,20 @@ func (p *peer) offer(f *wire.File, fd int) error {
 			st.Reset(err)
 			return err
 		}
-		return p.join(&joint{st: st, fd: own, kind: k})
+		return p.join(&joint{st: st, fd: own, kind: end})
 	case wire.FileSocket:
 		return p.join(&joint{st: st, fd: fd, kind: socketJoint(f.Socket)})
 	case wire.FileContent:
 		go sendContent(st, fd, int64(f.Size))
+		return nil
+	case wire.FileEvent:
+		c, err := p.count(st, fd, f.Semaphore)
+		if err == nil {
+			k.keep(c.close)
+		}
+		return err
+	case wire.FileServed:
+		go p.b.files.Offer(p.ctx, st, os.NewFile(uintptr(fd), f.Path), !f.Write && !f.Directory)
 		return nil
 	default:
 		unix.Close(fd)
@@ -108,10 +121,10 @@ func reopen(fd, flags int) (int, error) {
 
 // accept makes the descriptors that the peer passes. They are the caller's, and
 // none on error.
-func (p *peer) accept(list []wire.File) ([]int, error) {
+func (p *peer) accept(list []wire.File, k *keeper) ([]int, error) {
 	var fds []int
 	for i, f := range list {
-		fd, err := p.take(f)
+		fd, err := p.take(f, k)
 		if err != nil {
 			closeAll(fds)
 			p.drop(list[i+1:])
@@ -135,7 +148,7 @@ func (p *peer) drop(list []wire.File) {
 }
 
 // take makes one descriptor.
-func (p *peer) take(f wire.File) (int, error) {
+func (p *peer) take(f wire.File, k *keeper) (int, error) {
 	switch f.Kind {
 	case wire.FilePath:
 		return openShared(p.b.dirs, f)
@@ -153,6 +166,10 @@ func (p *peer) take(f wire.File) (int, error) {
 		return p.takeSocket(st, f)
 	case wire.FileContent:
 		return receiveContent(st, f)
+	case wire.FileEvent:
+		return p.takeEvent(st, f, k)
+	case wire.FileServed:
+		return p.takeServed(st, f)
 	default:
 		err := fmt.Errorf("descriptor of kind %d: %w", f.Kind, errors.ErrUnsupported)
 		st.Reset(err)

@@ -4,6 +4,7 @@
 package bridge
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -237,4 +238,36 @@ func TestPassImpossible(t *testing.T) {
 	_, err = server.Read(make([]byte, 100))
 	assert.Error(t, err)
 	assert.Contains(t, p.near.Status().Problem, "descriptor of anon_inode:[eventpoll] can't be passed to the peer: it has a meaning on its own machine only")
+}
+
+// Both ends of an eventfd can signal the other, again and again.
+func TestPassEvent(t *testing.T) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		require.NoError(t, err)
+		mine := os.NewFile(uintptr(fd), "eventfd")
+		defer mine.Close()
+		dup, err := unix.FcntlInt(mine.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		require.NoError(t, err)
+		theirs := passFile(t, from, to, os.NewFile(uintptr(dup), "dup"))
+		for i := range 20 {
+			signal(t, mine, theirs, uint64(i+1))
+			signal(t, theirs, mine, uint64(i%3+1))
+		}
+	})
+}
+
+func signal(t testing.TB, from, to *os.File, n uint64) {
+	t.Helper()
+	var b [8]byte
+	binary.NativeEndian.PutUint64(b[:], n)
+	_, err := unix.Write(int(from.Fd()), b[:])
+	require.NoError(t, err)
+	var got uint64
+	eventually(t, func() bool {
+		if _, err := unix.Read(int(to.Fd()), b[:]); err == nil {
+			got += binary.NativeEndian.Uint64(b[:])
+		}
+		return got == n
+	}, "signal of %d", n)
 }
