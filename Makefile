@@ -46,6 +46,14 @@ build: ## Build our own programs, static, into build/bin
 	@mkdir -p $(BUILD)/bin
 	@$(STATIC_BUILD) -o $(BUILD)/bin/ $(PROGRAMS)
 	@$(STATIC_BUILD) -o $(LAB) ./cmd/offload-lab
+	@if command -v gcc >/dev/null; then $(MAKE) -s preload; fi
+
+.PHONY: preload
+preload: $(BUILD)/bin/libudsbridge.so ## Build the library that leads programs to bridged sockets on old kernels (gcc)
+
+$(BUILD)/bin/libudsbridge.so: udsbridge/preload/libudsbridge.c
+	@mkdir -p $(BUILD)/bin
+	@gcc -shared -fPIC -O2 -Wall -Wextra -o $@ $< -ldl
 
 $(LAB): build
 

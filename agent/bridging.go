@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/container-offload/offload/agent/passing"
@@ -62,7 +63,7 @@ func NewBridging(o BridgingOptions) (*Bridging, error) {
 		return nil, err
 	}
 	g.b, err = bridge.New(bridge.Options{
-		Connect: connect, Serve: serve, Dirs: o.Dirs, Runtime: filepath.Join(o.State, "bridge"),
+		Connect: connect, Serve: serve, Dirs: o.Dirs, Runtime: runtimeOf(o.State),
 		Files: passing.Files{Log: o.Log}, Logger: o.Log,
 	})
 	if err != nil {
@@ -75,6 +76,12 @@ func NewBridging(o BridgingOptions) (*Bridging, error) {
 		}
 	}
 	return g, nil
+}
+
+// runtimeOf returns the bridge's own directory, one for each state directory. Other
+// than that, it is open to all users, whose programs a hook leads there.
+func runtimeOf(state string) string {
+	return filepath.Join("/run/udsbridge", strings.ReplaceAll(strings.Trim(state, "/"), "/", "-"))
 }
 
 // Serve bridges over a session until that or ctx ends.

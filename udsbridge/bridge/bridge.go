@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/container-offload/offload/udsbridge/bridge/hook"
 	"github.com/container-offload/offload/udsbridge/bridge/policy"
 	"github.com/container-offload/offload/udsbridge/session"
 )
@@ -63,7 +64,8 @@ type Bridge struct {
 	mu      sync.Mutex
 	serve   []policy.Serve
 	connect []*prefix
-	current *peer // the latest that serves, or nil
+	current *peer      // the latest that serves, or nil
+	hook    *hook.Hook // nil until a rule needs one
 	problem string
 	closed  bool
 }
@@ -145,6 +147,7 @@ func (b *Bridge) Close() error {
 		errs = append(errs, x.remove())
 	}
 	b.connect = nil
+	errs = append(errs, b.unhook())
 	go b.retire()
 	return errors.Join(errs...)
 }
@@ -170,6 +173,10 @@ func (b *Bridge) AddConnect(c policy.Connect) error {
 		return fmt.Errorf("add rule for %s: %w", c.Path, err)
 	}
 	b.connect = append(b.connect, x)
+	if err := b.rehook(); err != nil {
+		b.connect = b.connect[:len(b.connect)-1]
+		return fmt.Errorf("add rule for %s: %w", c.Path, err)
+	}
 	b.watchAgain()
 	return nil
 }
@@ -199,7 +206,7 @@ func (b *Bridge) Remove(path string) error {
 		if x.rule.Path == path {
 			b.connect = slices.Delete(b.connect, i, i+1)
 			b.watchAgain()
-			return x.remove()
+			return errors.Join(b.rehook(), x.remove())
 		}
 	}
 	for i, s := range b.serve {

@@ -27,6 +27,7 @@ type counter struct {
 	peer      *peer
 	st        *session.Stream
 	fd        int
+	edge      int // an epoll instance that has something if fd was added to
 	id        uint64
 	semaphore bool
 	dec       wire.Decoder
@@ -34,68 +35,124 @@ type counter struct {
 	mu sync.Mutex
 	// own is what the bridge has added last and may still be there. It must not go
 	// back to where it came from.
-	own  uint64
-	over bool
+	own    uint64
+	unsent uint64 // goes to the peer next
+	sends  bool   // somebody is about to send it
+	over   bool
+
+	sending sync.Mutex // held while sending, so that amounts stay in order
 }
 
 // count begins to join. The descriptor is the counter's own.
 func (p *peer) count(st *session.Stream, fd int, semaphore bool) (*counter, error) {
 	c := &counter{peer: p, st: st, fd: fd, semaphore: semaphore, dec: wire.Decoder{Whole: true}}
-	id, err := p.b.poller.add(fd, c)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	if c.edge, err = edgeOf(fd); err == nil {
+		if c.id, err = p.b.poller.add(c.edge, c); err != nil {
+			unix.Close(c.edge)
+		}
+	}
 	if err != nil {
 		unix.Close(fd)
 		st.Reset(err)
 		return nil, err
 	}
-	c.id = id
 	p.b.joints.Add(1)
-	p.b.poller.armEdge(fd, id)
+	p.b.poller.arm(c.edge, c.id, unix.EPOLLIN)
 	go c.moveOut()
 	return c, nil
 }
 
-// ready is the poller's call, once for each time that something was added.
-func (c *counter) ready(uint32) { go c.moveIn() }
+// edgeOf returns an epoll instance that has something once for each time that fd was
+// added to.
+func edgeOf(fd int) (int, error) {
+	edge, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("watch eventfd: %w", err)
+	}
+	if err := unix.EpollCtl(edge, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}); err != nil {
+		unix.Close(edge)
+		return -1, fmt.Errorf("watch eventfd: %w", err)
+	}
+	return edge, nil
+}
 
-func (c *counter) moveIn() {
+// ready is the poller's call.
+func (c *counter) ready(uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
 		return
 	}
-	n := c.surplus()
-	if n == 0 {
-		return
-	}
-	b := binary.BigEndian.AppendUint64(nil, n)
-	// The lock keeps amounts in order; only this counter waits for a slow peer.
-	if _, err := c.st.Write(wire.AppendFrame(nil, wire.FrameData, b)); err != nil {
-		go c.close()
+	c.unsent += c.surplus()
+	c.kickLocked()
+	c.peer.b.poller.arm(c.edge, c.id, unix.EPOLLIN)
+}
+
+// kickLocked has somebody send what is unsent.
+func (c *counter) kickLocked() {
+	if c.unsent > 0 && !c.sends {
+		c.sends = true
+		go c.send()
 	}
 }
 
-// surplus takes what programs have added.
+// send tells the peer what programs here have added.
+func (c *counter) send() {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	c.mu.Lock()
+	b := binary.BigEndian.AppendUint64(nil, c.unsent)
+	c.unsent, c.sends = 0, false
+	c.mu.Unlock()
+	if _, err := c.st.Write(wire.AppendFrame(nil, wire.FrameData, b)); err != nil {
+		c.close()
+	}
+}
+
+// surplus takes what programs have added since it was last asked for. What the bridge
+// added and nobody has read stays. If programs may have read that meanwhile or not,
+// it stays too, and all is taken to the peer: a signal too many does no harm, and one
+// that is lost does.
 func (c *counter) surplus() uint64 {
-	now := c.value()
-	switch {
-	case now <= c.own && c.own > 0:
-		// What the bridge has added itself. If programs have read it meanwhile and
-		// then added as much, their signal comes with the next one.
-		c.own = now
-		if now != 0 {
-			c.own = 0
-		}
-		return 0
-	case now == 0:
+	if !c.added() {
 		return 0
 	}
-	n := c.drain()
-	back := min(c.own, n)
+	own := c.own
 	c.own = 0
-	if back > 0 {
-		c.add(back)
+	now := c.value()
+	n := c.drain()
+	if now > own && own > 0 {
+		c.put(own)
 	}
-	return n - back
+	return n
+}
+
+// added reports whether something was added since it was last asked.
+func (c *counter) added() bool {
+	var list [1]unix.EpollEvent
+	for {
+		n, err := unix.EpollWait(c.edge, list[:], 0)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
+}
+
+// put adds on behalf of the bridge, and has added not tell of it.
+func (c *counter) put(n uint64) {
+	before := c.value()
+	c.add(n)
+	told := c.added()
+	now := c.value()
+	if told && now != 0 && now != n && now != before+n {
+		// A program has read and added between two of these lines.
+		c.unsent += now
+	}
+	// Less is there if programs have read meanwhile.
+	c.own = min(c.own+n, now)
 }
 
 func (c *counter) value() uint64 {
@@ -187,8 +244,9 @@ func (c *counter) receive(n uint64) error {
 	if n > most-min(most, c.value()) {
 		return fmt.Errorf("%w: eventfd would overflow", wire.ErrMalformed)
 	}
-	c.add(n)
-	c.own += n
+	c.unsent += c.surplus()
+	c.put(n)
+	c.kickLocked()
 	return nil
 }
 
@@ -200,7 +258,8 @@ func (c *counter) close() {
 		return
 	}
 	c.over = true
-	c.peer.b.poller.remove(c.fd, c.id)
+	c.peer.b.poller.remove(c.edge, c.id)
+	unix.Close(c.edge)
 	unix.Close(c.fd)
 	c.st.Close()
 	if c.peer.b.joints.Add(-1) == 0 {

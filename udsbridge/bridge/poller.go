@@ -71,11 +71,6 @@ func (p *poller) arm(fd int, id uint64, events uint32) {
 	_ = p.control(unix.EPOLL_CTL_MOD, fd, id, events|unix.EPOLLONESHOT)
 }
 
-// armEdge asks to be told each time that the descriptor becomes readable anew.
-func (p *poller) armEdge(fd int, id uint64) {
-	_ = p.control(unix.EPOLL_CTL_MOD, fd, id, unix.EPOLLIN|unix.EPOLLET)
-}
-
 // remove ends it. An event that is under way may still come.
 func (p *poller) remove(fd int, id uint64) {
 	_ = p.control(unix.EPOLL_CTL_DEL, fd, id, 0)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,9 +46,9 @@ func newPrefix(b *Bridge, rule policy.Connect) (*prefix, error) {
 }
 
 // HookBase returns the directory, or the path, that connections to path are led to
-// if its rule's technique is a hook. It is short, because a socket's address is.
+// if its rule's technique is a hook.
 func HookBase(runtime, path string) string {
-	return filepath.Join(runtime, "h", strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-"))
+	return filepath.Join(runtime, "h", url.PathEscape(strings.TrimPrefix(path, "/")))
 }
 
 // sweep removes the mirrors that a killed bridge has left.
