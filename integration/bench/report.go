@@ -104,7 +104,7 @@ func (r Report) Table(out io.Writer) error {
 			mark = "short"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\t%s %.2f\t%d\t%s\t%s\n", row.Row, Figure(row.Ours, row.Unit),
-			Figure(row.Peers, row.Unit), row.Ratio, sign, row.Goal, row.Runs, mark, row.Peer)
+			Figure(row.Peers, row.Unit), row.Ratio, sign, row.Goal, row.Runs, mark, " "+row.Peer)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print report: %w", err)
