@@ -184,7 +184,7 @@ func (s *show) other(ctx context.Context) error {
 	s.heading("ctr, on the same containerd")
 	for _, argv := range [][]string{
 		{"ctr", "image", "pull", "--plain-http", s.lab.Image("busybox")},
-		{"ctr", "run", "--rm", s.lab.Image("busybox"), "demo", "echo", "hello from ctr"},
+		s.lab.CtrRun("--rm", s.lab.Image("busybox"), "demo", "echo", "hello from ctr"),
 	} {
 		if _, err := s.quietly(ctx, argv...); err != nil {
 			return err

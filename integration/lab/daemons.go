@@ -170,6 +170,16 @@ func (l *Lab) dockerAnswers(ctx context.Context) error {
 	return nil
 }
 
+// CtrRun is the command line of ctr run in this lab. ctr does not ask containerd for the runtime that containers have
+// by default, nor for the snapshotter.
+func (l *Lab) CtrRun(args ...string) []string {
+	argv := []string{"ctr", "run"}
+	if l.Kind == Offload {
+		argv = append(argv, "--runtime", "io.containerd.offload.v1", "--snapshotter", "offload")
+	}
+	return append(argv, args...)
+}
+
 // StopDaemons stops what Open started, DPU first, each as an operator would.
 func (l *Lab) StopDaemons(ctx context.Context) error {
 	var errs []error

@@ -78,7 +78,8 @@ func (e *Env) Observe() (Observation, error) {
 			"/run/containerd/io.containerd.runtime.v2.task/*/*", "/var/lib/containerd/io.containerd.runtime.v2.task/*/*",
 			"/run/containerd/runc/*/*", "/run/containerd/fifo/*", "/run/containerd/s/*", "/run/docker/netns/*",
 			"/run/netns/*", "/run/docker/containerd/*", "/var/lib/docker/containers/*", "/var/lib/docker/rootfs/*/*",
-			"/run/offload/*", "/run/offload/*/*", "/tmp/*", "/dev/shm/*",
+			// What is above these is made with the first container of a namespace and kept.
+			"/run/offload/*", "/run/offload/*/*/*", "/tmp/*", "/dev/shm/*",
 		} {
 			o.paths("path", pattern)
 		}

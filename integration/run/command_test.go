@@ -77,6 +77,9 @@ func must(t *testing.T, argv ...string) string {
 	return strings.TrimSuffix(r.stdout, "\n")
 }
 
+// ctrRun is the command line of ctr run.
+func ctrRun(args ...string) []string { return shared.CtrRun(args...) }
+
 // docker runs a docker command that has to succeed.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()

@@ -155,8 +155,8 @@ func TestCtrBind(t *testing.T) {
 	leavesNothing(t)
 	dir := dpuDir(t)
 	write(t, dir+"/file", "for ctr\n")
-	out := must(t, "ctr", "run", "--rm", "--mount", "type=bind,src="+dir+",dst=/data,options=rbind:rw", image("busybox"),
-		"bind", "sh", "-c", "cat /data/file; echo back > /data/back")
+	out := must(t, ctrRun("--rm", "--mount", "type=bind,src="+dir+",dst=/data,options=rbind:rw", image("busybox"),
+		"bind", "sh", "-c", "cat /data/file; echo back > /data/back")...)
 	if out != "for ctr" || read(t, dir+"/back") != "back\n" {
 		t.Errorf("%q", out)
 	}

@@ -116,7 +116,7 @@ func TestImport(t *testing.T) {
 		}
 		must(t, append(args, archive)...)
 		const ref = "docker.io/library/layers:latest"
-		if out := must(t, "ctr", "run", "--rm", "--snapshotter", snapshotter(), ref, "imported", "cat", "/odd/opaque/shown"); out != "shown" {
+		if out := must(t, ctrRun("--rm", "--snapshotter", snapshotter(), ref, "imported", "cat", "/odd/opaque/shown")...); out != "shown" {
 			t.Errorf("%q", out)
 		}
 		must(t, "ctr", "images", "rm", "--sync", ref)

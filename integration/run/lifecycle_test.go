@@ -122,7 +122,7 @@ func TestStats(t *testing.T) {
 func TestCtrTask(t *testing.T) {
 	leavesNothing(t)
 	const id = "ctr-task"
-	must(t, "ctr", "run", "-d", image("busybox"), id, "sleep", "1000")
+	must(t, ctrRun("-d", image("busybox"), id, "sleep", "1000")...)
 
 	if out := must(t, "ctr", "tasks", "ls"); !strings.Contains(out, id) || !strings.Contains(out, "RUNNING") {
 		t.Errorf("tasks ls: %q", out)

@@ -63,7 +63,7 @@ func withLab(m *testing.M) (code int, err error) {
 		{"ctr", "image", "pull", "--plain-http", image("busybox")},
 		{"docker", "run", "--rm", "-m", "64m", image("busybox"), "true"},
 		{"docker", "run", "--rm", "--network", "host", image("busybox"), "true"},
-		{"ctr", "run", "--rm", image("busybox"), "warm", "true"},
+		ctrRun("--rm", image("busybox"), "warm", "true"),
 	} {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		out, err := shared.DPU.Command(ctx, argv...).CombinedOutput()

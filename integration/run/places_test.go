@@ -105,8 +105,8 @@ func TestPod(t *testing.T) {
 	members := []string{"pod-first", "pod-second", "pod-third"}
 	for i, id := range members {
 		t.Cleanup(func() { removeCtr(t, id) })
-		must(t, "ctr", "run", "-d", "--annotation", "io.containerd.runc.v2.group=pod-first", image("busybox"), id,
-			"sh", "-c", fmt.Sprintf("trap 'exit %d' TERM; while :; do sleep 0.05; done", 10+i))
+		must(t, ctrRun("-d", "--annotation", "io.containerd.runc.v2.group=pod-first", image("busybox"), id,
+			"sh", "-c", fmt.Sprintf("trap 'exit %d' TERM; while :; do sleep 0.05; done", 10+i))...)
 	}
 	if n := shims() - before; n != 1 {
 		t.Errorf("%d shims for one pod", n)

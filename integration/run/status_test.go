@@ -35,7 +35,7 @@ func TestExitStatus(t *testing.T) {
 			if c.name == "killed" || c.name == "terminated" {
 				t.Skip("pid 1 is not killed by its own signals, and ctr has no --init")
 			}
-			r := try(t, append([]string{"ctr", "run", "--rm", image("busybox"), name(t)}, c.argv...)...)
+			r := try(t, append(ctrRun("--rm", image("busybox"), name(t)), c.argv...)...)
 			if r.code != c.code {
 				t.Errorf("exit status %d, not %d: %s", r.code, c.code, r.all())
 			}

@@ -74,7 +74,7 @@ func TestStdout(t *testing.T) {
 		script := fmt.Sprintf("yes '%s' | head -c %d", strings.TrimSpace(patternLine), c.size)
 		for client, argv := range map[string][]string{
 			"docker": {"docker", "run", "--rm", "--log-driver", "none", image("busybox"), "sh", "-c", script},
-			"ctr":    {"ctr", "run", "--rm", image("busybox"), "stdout", "sh", "-c", script},
+			"ctr":    ctrRun("--rm", image("busybox"), "stdout", "sh", "-c", script),
 		} {
 			t.Run(client+"/"+c.name, func(t *testing.T) {
 				if testing.Short() && c.size > 1<<20 {
@@ -103,7 +103,7 @@ func TestStdin(t *testing.T) {
 	const size = 64 << 20
 	for client, argv := range map[string][]string{
 		"docker": {"docker", "run", "--rm", "-i", "--log-driver", "none", image("busybox"), "cat"},
-		"ctr":    {"ctr", "run", "--rm", image("busybox"), "stdin", "cat"},
+		"ctr":    ctrRun("--rm", image("busybox"), "stdin", "cat"),
 	} {
 		t.Run(client, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -162,7 +162,7 @@ func TestStderr(t *testing.T) {
 	leavesNothing(t)
 	for client, argv := range map[string][]string{
 		"docker": {"docker", "run", "--rm", image("busybox")},
-		"ctr":    {"ctr", "run", "--rm", image("busybox"), "stderr"},
+		"ctr":    ctrRun("--rm", image("busybox"), "stderr"),
 	} {
 		t.Run(client, func(t *testing.T) {
 			r := try(t, append(argv, "sh", "-c", "echo out; echo err >&2")...)
@@ -265,7 +265,7 @@ func TestTerminal(t *testing.T) {
 	for client, argv := range map[string][]string{
 		"docker run":  {"docker", "run", "--rm", "-it", image("busybox"), "sh"},
 		"docker exec": {"docker", "exec", "-it", id, "sh"},
-		"ctr run":     {"ctr", "run", "--rm", "-t", image("busybox"), "terminal", "sh"},
+		"ctr run":     ctrRun("--rm", "-t", image("busybox"), "terminal", "sh"),
 	} {
 		t.Run(client, func(t *testing.T) {
 			if client == "ctr run" {

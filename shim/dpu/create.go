@@ -61,6 +61,9 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			t.release()
 		}
 	}()
+	if err := s.host.configured(); err != nil {
+		return nil, err
+	}
 	runcOptions, err := runcOptions(r.Options)
 	if err != nil {
 		return nil, err

@@ -102,6 +102,14 @@ func (s *Service) serveEvents(ctx context.Context, l net.Listener) {
 	}
 }
 
+// configured fails if there is no configuration, which is known at once.
+func (h *host) configured() error {
+	if h.cfg == nil {
+		return fmt.Errorf("%w: %w", h.err, errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
+
 // session returns the session once it is there.
 func (h *host) session(ctx context.Context) (*session.Session, error) {
 	select {

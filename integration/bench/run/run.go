@@ -84,11 +84,13 @@ func times(ctx context.Context, o Options) (rows []bench.Row, err error) {
 	image := labs[0].Image("busybox")
 	for _, c := range []struct {
 		name string
-		argv []string
+		argv func(*lab.Lab) []string
 	}{
-		{"ctr run --rm", []string{"ctr", "run", "--rm", image, "timed", "true"}},
-		{"docker run --rm", []string{"docker", "run", "--rm", "--network", "none", image, "true"}},
-		{"docker exec", []string{"docker", "exec", "bench", "true"}},
+		{"ctr run --rm", func(l *lab.Lab) []string { return l.CtrRun("--rm", image, "timed", "true") }},
+		{"docker run --rm", func(*lab.Lab) []string {
+			return []string{"docker", "run", "--rm", "--network", "none", image, "true"}
+		}},
+		{"docker exec", func(*lab.Lab) []string { return []string{"docker", "exec", "bench", "true"} }},
 	} {
 		o.say("%s, %d times each", c.name, o.Runs)
 		var took [2][]float64
@@ -96,7 +98,7 @@ func times(ctx context.Context, o Options) (rows []bench.Row, err error) {
 			for turn := range labs {
 				which := (turn + run + 2) % 2
 				start := time.Now()
-				if _, err := labs[which].DPU.Command(ctx, c.argv...).Output(); err != nil {
+				if _, err := labs[which].DPU.Command(ctx, c.argv(labs[which])...).Output(); err != nil {
 					return nil, fmt.Errorf("%s: %w", labs[which].Kind, err)
 				}
 				if run >= 0 { // The first ones fill caches.
