@@ -144,7 +144,7 @@ func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slo
 	}
 	a.shims, err = launcher.New(launcher.Config{
 		Binary: a.program, Env: []string{"OFFLOAD_CONFIG=" + configPath},
-		State: cfg.Shim.State, Warm: cfg.Shim.Warm, Logger: log,
+		Runc: cfg.Shim.Runc, State: cfg.Shim.State, Warm: cfg.Shim.Warm, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -4,7 +4,7 @@
 #
 # Usage: build.sh OUTDIR
 #
-# Builds the pinned containerd, runc, dockerd and docker CLI through the Go module proxy into OUTDIR/bin. What is there
+# Builds the pinned containerd, runc, dockerd and docker CLI with its plugins through the Go module proxy into OUTDIR/bin. What is there
 # in the right version is left alone: OUTDIR/stamps has one file per binary, named and filled after how it was built.
 set -euo pipefail
 
@@ -84,4 +84,6 @@ build ctr "$CONTAINERD" ./cmd/ctr 0 "$static_tags" "$containerd_ld"
 build dockerd "$MOBY" ./cmd/dockerd 0 "$static_tags" "$moby_ld"
 build docker-proxy "$MOBY" ./cmd/docker-proxy 0 "$static_tags" "$moby_ld"
 build docker "$DOCKER_CLI" ./cmd/docker 0 "$static_tags" "$cli_ld"
+build docker-buildx "$BUILDX" ./cmd/buildx 0 "$static_tags" "-X github.com/docker/buildx/version.Version=v$(plain_version "$BUILDX")"
+build docker-compose "$COMPOSE" ./cmd 0 "$static_tags" "-X github.com/docker/compose/v5/internal.Version=v$(plain_version "$COMPOSE")"
 docker_init

@@ -147,6 +147,8 @@ var components = []struct {
 	{name: "ctr", dpu: true},
 	{name: "dockerd", dpu: true},
 	{name: "docker", dpu: true},
+	{name: "docker-buildx", dpu: true},
+	{name: "docker-compose", dpu: true},
 	{name: "docker-proxy", dpu: true},
 	{name: "docker-init", dpu: true},
 }

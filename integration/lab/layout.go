@@ -53,7 +53,7 @@ func layOutRoot(root, hostname string) error {
 		"etc/hosts":    "127.0.0.1 localhost\n127.0.1.1 " + hostname + "\n" + HostAddress + " host\n" + DPUAddress + " dpu\n",
 		// An address without a server: a daemon then needs no default of its own, and a look-up fails at once.
 		"etc/resolv.conf":           "nameserver " + DPUAddress + "\noptions timeout:1 attempts:1\n",
-		"root/.docker/config.json":  "{}\n",
+		"root/.docker/config.json":  `{"cliPluginsExtraDirs": ["` + binDir + `"]}` + "\n",
 		"root/.bashrc":              "PS1='" + hostname + ":\\w\\$ '\n",
 		"etc/machine-id":            "",
 		"etc/docker/.keep":          "",

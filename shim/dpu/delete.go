@@ -14,10 +14,8 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
-	"github.com/containerd/ttrpc"
 
 	"github.com/container-offload/offload/shim/wire"
-	"github.com/container-offload/offload/udsbridge/link"
 )
 
 // deleteTimeout bounds the clean-up on the HOST; containerd gives the whole
@@ -38,8 +36,8 @@ func wasDeleted(bundle string) bool {
 	return bundle != "" && err == nil
 }
 
-// deleteOnHost has the HOST agent remove what is left of a task and its shim.
-func deleteOnHost(ctx context.Context, ns, id, bundle string) (shim.StopStatus, error) {
+// DeleteOnHost has the HOST agent remove what is left of a task and its shim.
+func DeleteOnHost(ctx context.Context, ns, id, bundle string) (shim.StopStatus, error) {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, ns), deleteTimeout)
 	defer cancel()
 	cfg, err := loadConfig()
@@ -50,21 +48,10 @@ func deleteOnHost(ctx context.Context, ns, id, bundle string) (shim.StopStatus, 
 	if err != nil {
 		group = id
 	}
-	sess, err := dial(ctx, cfg, link.Target{Kind: link.KindAgent})
-	if err != nil {
-		return shim.StopStatus{}, fmt.Errorf("delete shim of %s: %w", id, err)
-	}
-	defer sess.Close()
-	stream, err := sess.Open(ctx, wire.ServiceShims, nil)
-	if err != nil {
-		return shim.StopStatus{}, fmt.Errorf("delete shim of %s: %w", id, err)
-	}
-	client := ttrpc.NewClient(stream)
-	defer client.Close()
 	var resp taskapi.DeleteResponse
 	// ExecID carries the pod, since a task's files lie below its pod's.
-	if err := client.Call(ctx, wire.ShimsService, "Delete", &taskapi.DeleteRequest{ID: id, ExecID: group}, &resp); err != nil {
-		return shim.StopStatus{}, fmt.Errorf("delete shim of %s on %s: %w", id, cfg.Link.Address, err)
+	if err := callAgent(ctx, cfg, wire.ShimsDelete, &taskapi.DeleteRequest{ID: id, ExecID: group}, &resp); err != nil {
+		return shim.StopStatus{}, fmt.Errorf("delete shim of %s: %w", id, err)
 	}
 	return shim.StopStatus{
 		ExitStatus: int(resp.GetExitStatus()),

@@ -172,6 +172,6 @@ func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 	if wasDeleted(bundle.BundlePath) {
 		return shim.StopStatus{ExitedAt: time.Now()}, nil
 	}
-	status, hostErr := deleteOnHost(ctx, ns, id, bundle.BundlePath)
+	status, hostErr := DeleteOnHost(ctx, ns, id, bundle.BundlePath)
 	return status, errors.Join(hostErr, cleanBundle(bundle.BundlePath))
 }

@@ -5,6 +5,7 @@ package dpu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -274,7 +275,9 @@ func (s *Service) Shutdown(ctx context.Context, r *taskapi.ShutdownRequest) (*pt
 		return &ptypes.Empty{}, nil
 	}
 	if client, err := s.host.tasks(ctx); err == nil {
-		if _, err := client.Shutdown(ctx, r); err != nil {
+		// The HOST half closes the session, maybe before its answer arrives.
+		s.host.closing.Store(true)
+		if _, err := client.Shutdown(ctx, r); err != nil && !errors.Is(err, ttrpc.ErrClosed) {
 			s.log.Warn("HOST half did not shut down", "error", err)
 		}
 	}

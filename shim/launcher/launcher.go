@@ -33,6 +33,8 @@ type Config struct {
 	// Binary is the HOST half's executable, Env its environment.
 	Binary string
 	Env    []string
+	// Runc is the OCI runtime: a path, or a name to be found in PATH.
+	Runc string
 	// State is the directory below which each pod has its own.
 	State string
 	// Warm is the number of halves kept ready.

@@ -19,6 +19,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/container-offload/offload/shim/wire"
 )
@@ -38,7 +40,9 @@ type ExitRecord struct {
 // RegisterTTRPC offers the shims service; see [wire.ShimsService].
 func (l *Launcher) RegisterTTRPC(server *ttrpc.Server) {
 	server.RegisterService(wire.ShimsService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
-		"Delete": func(ctx context.Context, unmarshal func(any) error) (any, error) {
+		wire.ShimsVersion:  l.runtimeSays("--version"),
+		wire.ShimsFeatures: l.runtimeSays("features"),
+		wire.ShimsDelete: func(ctx context.Context, unmarshal func(any) error) (any, error) {
 			var r taskapi.DeleteRequest
 			if err := unmarshal(&r); err != nil {
 				return nil, err
@@ -52,6 +56,23 @@ func (l *Launcher) RegisterTTRPC(server *ttrpc.Server) {
 			}, nil
 		},
 	}})
+}
+
+// runtimeSays returns a method that answers with what runc prints.
+func (l *Launcher) runtimeSays(arg string) ttrpc.Method {
+	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
+		if err := unmarshal(&emptypb.Empty{}); err != nil {
+			return nil, err
+		}
+		var stderr bytes.Buffer
+		cmd := exec.CommandContext(ctx, l.cfg.Runc, arg)
+		cmd.Dir, cmd.Stderr = "/", &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return nil, errgrpc.ToGRPC(fmt.Errorf("run %s %s: %w: %s", l.cfg.Runc, arg, err, bytes.TrimSpace(stderr.Bytes())))
+		}
+		return wrapperspb.String(string(out)), nil
+	}
 }
 
 // delete runs the clean-up in a process of its own, so that the agent need not

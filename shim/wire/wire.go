@@ -33,10 +33,16 @@ const (
 const (
 	// ServiceShims (DPU opens) is ttrpc: [ShimsService].
 	ServiceShims = "shims"
-	// ShimsService has the method Delete, which takes and returns the task
-	// API's DeleteRequest and DeleteResponse and removes whatever is left of
-	// a shim.
+	// ShimsService has the methods below.
 	ShimsService = "offload.shims.v1.Shims"
+	// ShimsDelete takes and returns the task API's DeleteRequest and
+	// DeleteResponse and removes whatever is left of a shim.
+	ShimsDelete = "Delete"
+	// ShimsVersion and ShimsFeatures take google.protobuf.Empty and return a
+	// google.protobuf.StringValue: what the HOST's runc prints with --version,
+	// and for "features".
+	ShimsVersion  = "Version"
+	ShimsFeatures = "Features"
 )
 
 // Stdio names a standard stream.
