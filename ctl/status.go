@@ -113,7 +113,7 @@ func linkStyle(s status.LinkState) style {
 	switch s {
 	case status.LinkUp:
 		return green
-	case status.LinkDown:
+	case status.LinkConnecting:
 		return red
 	}
 	return yellow

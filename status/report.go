@@ -29,14 +29,12 @@ type LinkState string
 
 // The states of a link.
 const (
-	// LinkConnecting is a link that was never up.
+	// LinkConnecting is a link that is not up and has nothing to resume.
 	LinkConnecting LinkState = "connecting"
 	// LinkUp is a link with a connection.
 	LinkUp LinkState = "up"
 	// LinkResuming is a link that lost its connection and seeks another.
 	LinkResuming LinkState = "resuming"
-	// LinkDown is a link that has failed for good.
-	LinkDown LinkState = "down"
 )
 
 // Link is a session with the other machine.

@@ -90,7 +90,7 @@ func newDaemon(cfg *config.DPU, log *slog.Logger) (*Daemon, error) {
 
 func (d *Daemon) close() {
 	d.containerd.Close()
-	d.host.close()
+	d.host.Close()
 }
 
 // servePlugins answers containerd on the plugin socket, and says when it does.

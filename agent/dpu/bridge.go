@@ -29,7 +29,7 @@ func (d *Daemon) startBridge(ctx context.Context) (*agent.Bridging, error) {
 
 func (d *Daemon) keepBridged(ctx context.Context, g *agent.Bridging) {
 	for {
-		s, err := d.host.session(ctx)
+		s, err := d.host.Session(ctx)
 		if err == nil {
 			err = g.Serve(ctx, s)
 		}

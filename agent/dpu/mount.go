@@ -97,7 +97,7 @@ func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		m.log.Debug("make mount point", "error", err)
 	}
-	open := func(ctx context.Context) (net.Conn, error) { return m.host.open(ctx, hostagent.ServiceFiles, nil) }
+	open := func(ctx context.Context) (net.Conn, error) { return m.host.Open(ctx, hostagent.ServiceFiles, nil) }
 	return client.Mount(ctx, open, dir, client.Options{
 		Source: m.source(), Export: m.spec.Export, ReadOnly: m.spec.ReadOnly, Logger: m.log,
 	})

@@ -55,7 +55,7 @@ func (d *Daemon) Report(ctx context.Context) (*status.Report, error) {
 func (d *Daemon) PeerReport(ctx context.Context) (*status.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, agent.CheckTimeout)
 	defer cancel()
-	return status.Fetch(ctx, func(ctx context.Context) (net.Conn, error) { return d.host.open(ctx, status.Service, nil) })
+	return status.Fetch(ctx, func(ctx context.Context) (net.Conn, error) { return d.host.Open(ctx, status.Service, nil) })
 }
 
 func checkLink(l status.Link) []string {

@@ -20,11 +20,11 @@ func (d *Daemon) startRexec(ctx context.Context) error {
 		return err
 	}
 	d.rexec = r
-	d.host.connected = func(sess *session.Session) { go r.ServePeer(ctx, sess) }
+	d.host.Connected = func(sess *session.Session) { go r.ServePeer(ctx, sess) }
 	return nil
 }
 
 // openRexec opens a stream for a client of this machine.
 func (d *Daemon) openRexec(ctx context.Context) (net.Conn, error) {
-	return d.host.open(ctx, relay.Service, nil)
+	return d.host.Open(ctx, relay.Service, nil)
 }

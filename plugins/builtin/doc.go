@@ -19,6 +19,6 @@
 // [plugins.'io.containerd.service.v1.diff-service'] as any other. The daemon
 // offload-dpu still has to run: it mounts the HOST's tree.
 //
-// It may import containerd, udsbridge and the packages beside it. It keeps no
+// It may import containerd, config, udsbridge and the packages beside it. It keeps no
 // state of its own.
 package builtin
