@@ -61,6 +61,7 @@ store.root = "DIR/store"
 store.tree = "DIR/tree"
 shim = {binary = "/bin/true", warm = 0, state = "DIR/shims", runc = "/bin/true"}
 state.dir = "DIR/agent"
+rexec.socket = "DIR/rexec-host.sock"
 `+more+`
 [[export]]
 name = "data"
@@ -72,6 +73,7 @@ containerd.address = "DIR/containerd.sock"
 plugins.socket = "DIR/plugins.sock"
 remotefs = {tree = "DIR/tree", mountpoint = "DIR/mnt"}
 state.dir = "DIR/dpu"
+rexec.socket = "DIR/rexec-dpu.sock"
 metrics.listen = "`+p.metrics+`"
 [[mount]]
 export = "data"
@@ -418,10 +420,12 @@ link.tls = {ca = "DIR/good/ca.crt", cert = "DIR/good/host.crt", key = "DIR/good/
 store = {root = "DIR/store", tree = "DIR/tree"}
 shim = {binary = "/bin/true", warm = 0, state = "DIR/shims", runc = "/bin/true"}
 state.dir = "DIR/agent"
+rexec.socket = "DIR/rexec-host.sock"
 `)
 	p.write(t, p.dpuFile, `version = 1
 link = {address = "tcp://`+address+`", tls = {ca = "DIR/short/ca.crt", cert = "DIR/short/dpu.crt", key = "DIR/short/dpu.key"}}
 state.dir = "DIR/dpu"
+rexec.socket = "DIR/rexec-dpu.sock"
 `)
 	var err error
 	p.host, err = config.LoadHost(p.hostFile)
