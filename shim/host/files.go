@@ -46,14 +46,11 @@ func (f *files) mount(ctx context.Context) error {
 		return sess.Open(ctx, wire.ServiceFiles, nil)
 	}
 	m, err := client.Mount(ctx, open, f.dir, client.Options{
-		// What the DPU changes must be seen at once, in a file bound into a
-		// container no less than in one of its own.
-		AttrTimeout: -1, EntryTimeout: -1,
 		Source: "dpu:/", Small: true, Logger: f.half.log.With(slog.String("mount", f.dir)),
 		// dockerd writes /etc/hosts and /etc/resolv.conf between a container's
 		// creation and its start. What was seen at the one is no more true at
 		// the other, and sendfile(2) never asks again for a size.
-		AttrTimeout: -1,
+		AttrTimeout: -1, EntryTimeout: -1,
 	})
 	if err != nil {
 		return err
