@@ -98,7 +98,7 @@ func TestNamespaceByPath(t *testing.T) {
 		ip link set pod0 up && ip -n pod link set lo up && ip -n pod addr add 10.203.0.2/24 dev eth0 && ip -n pod link set eth0 up &&
 		ip -n pod route add default via 10.203.0.1`)
 	defer must(t, "ip netns del pod; ip link del pod0 2>/dev/null; true")
-	out := must(t, "ctr run --rm "+runtime()+"--with-ns network:/run/netns/pod "+shared.Image("busybox")+" pod sh -c 'ip -o addr; ip route; ping -c 1 -w 10 10.203.0.1'")
+	out := must(t, "ctr run --rm "+runtime()+"--with-ns network:/run/netns/pod "+shared.Image("busybox")+" pod sh -c 'ip -o link; ip -o addr; ip route; ping -c 1 -w 10 10.203.0.1'")
 	for _, want := range []string{"10.203.0.2/24", "default via 10.203.0.1", "1 packets received"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %s", want, out)

@@ -81,8 +81,6 @@ func interfaces(h *netlink.Handle, out *twin.Namespace, known map[uint32]bool) e
 				continue
 			}
 			i.MAC, i.MTU = a.HardwareAddr.String(), a.MTU
-		} else {
-			i.Up = false // every lo is brought up by runc
 		}
 		for _, ad := range addrs {
 			if ad.LinkIndex == a.Index {

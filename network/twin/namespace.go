@@ -33,7 +33,8 @@ type Interface struct {
 	// ID names the interface for as long as it exists: its index on the DPU.
 	ID   uint32 `json:"id"`
 	Name string `json:"name"`
-	// Loopback marks lo, which every namespace has: only its addresses count.
+	// Loopback marks lo, which every namespace has: only its addresses count,
+	// and whether it is up.
 	Loopback bool `json:"loopback,omitempty"`
 	// MAC is in the form of [net.HardwareAddr.String].
 	MAC       string    `json:"mac,omitempty"`

@@ -196,7 +196,9 @@ func (p *plan) configure(i Interface) {
 			p.add(AddAddress{i, a})
 		}
 	}
-	if !i.Loopback && before.Up != i.Up {
+	// Nobody but runc brings up lo in a namespace of its own making, and nobody
+	// brings it down.
+	if before.Up != i.Up && (i.Up || !i.Loopback) {
 		p.add(SetUp{i})
 	}
 }

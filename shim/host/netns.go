@@ -6,10 +6,9 @@ package host
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/container-offload/offload/network/netns"
 )
 
 // netNamespaces are the network namespaces that stand here for those of the
@@ -27,8 +26,8 @@ func (n *netNamespaces) path(key string) (string, error) {
 	f, ok := n.byKey[key]
 	if !ok {
 		var err error
-		if f, err = newNetNS(); err != nil {
-			return "", fmt.Errorf("make network namespace: %w", err)
+		if f, err = netns.New(); err != nil {
+			return "", err
 		}
 		if n.byKey == nil {
 			n.byKey = map[string]*os.File{}
@@ -45,20 +44,4 @@ func (n *netNamespaces) close() {
 		f.Close()
 	}
 	n.byKey = nil
-}
-
-// newNetNS makes a network namespace on a thread that ends with it, so that
-// nothing but the returned descriptor keeps it.
-func newNetNS() (f *os.File, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return
-		}
-		f, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-	}()
-	<-done
-	return f, err
 }
