@@ -69,7 +69,7 @@ does not understand its command line.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
 		statusCommand(), doctorCommand(), linksCommand(), mountsCommand(), shimsCommand(), shadowsCommand(),
-		pkiCommand(), configCommand(), mountCommand(), bridgeCommand(),
+		pkiCommand(), configCommand(), mountCommand(), runCommand(), keepCommand(), bridgeCommand(),
 		completionCommand(), manCommand(), versionCommand(),
 	)
 	return root

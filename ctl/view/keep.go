@@ -1,0 +1,211 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/remotefs/client"
+	"github.com/container-offload/offload/udsbridge/hostlink"
+	"github.com/container-offload/offload/udsbridge/session"
+)
+
+// Descriptors that the helper finds open.
+const (
+	lifeFD = 3 // a pidfd of the daemon
+	tellFD = 4 // where to say that the files are there
+)
+
+// filesService is the agent's service that serves files.
+const filesService = "files"
+
+const (
+	// firstTimeout bounds how long a daemon waits for the HOST when it starts.
+	firstTimeout = 10 * time.Second
+	// unmountTimeout bounds how long the end of a mount is waited for.
+	unmountTimeout = 5 * time.Second
+	// again is the pause between two attempts to have the HOST's files again.
+	again = time.Second
+)
+
+// Keep is the life of the helper that [Run] starts: it mounts the HOST's files
+// over the daemon's, says so, and keeps them there until the daemon has ended.
+func Keep(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
+	life, tell := os.NewFile(lifeFD, "daemon"), os.NewFile(tellFD, "ready")
+	defer life.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		awaitEnd(int(life.Fd()))
+	}()
+	k, err := newKeeper(cfg, log)
+	if err == nil {
+		defer k.host.Close()
+		first, stop := context.WithTimeout(ctx, firstTimeout)
+		err = k.show(first)
+		stop()
+	}
+	answer := ready
+	if err != nil {
+		answer = err.Error()
+	}
+	_, tellErr := io.WriteString(tell, answer)
+	if err := errors.Join(err, tellErr, tell.Close()); err != nil {
+		return err
+	}
+	k.keep(ctx)
+	return nil
+}
+
+// awaitEnd returns when the process of a pidfd has ended.
+func awaitEnd(pidfd int) {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// keeper shows a daemon the HOST's files.
+type keeper struct {
+	host *hostlink.Keeper
+	log  *slog.Logger
+
+	mounts []*client.FS
+	bound  []string // in the order in which they were bound
+}
+
+func newKeeper(cfg *config.DPU, log *slog.Logger) (*keeper, error) {
+	dialer, err := cfg.Dialer()
+	if err != nil {
+		return nil, err
+	}
+	return &keeper{log: log, host: hostlink.New(dialer, session.Config{
+		Name: "HOST " + cfg.Link.Address, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log,
+	})}, nil
+}
+
+// show mounts what the HOST exports and lays its files over the daemon's. On
+// failure it leaves nothing.
+func (k *keeper) show(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			k.hide()
+		}
+	}()
+	if err := k.mount(ctx, "proc", "/proc", procDir); err != nil {
+		return err
+	}
+	for _, name := range procFiles {
+		if err := k.bind(filepath.Join(procDir, name), filepath.Join("/proc", name)); err != nil {
+			return err
+		}
+	}
+	if err := k.mount(ctx, "cgroup", cgroupRoot, cgroupDir); err != nil {
+		return err
+	}
+	return k.showControllers()
+}
+
+func (k *keeper) mount(ctx context.Context, export, path, dir string) error {
+	m, err := client.Mount(ctx, func(ctx context.Context) (net.Conn, error) { return k.host.Open(ctx, filesService, nil) }, dir,
+		client.Options{Source: "host:" + path, Export: export, ReadOnly: true, Small: true, Cache: client.CacheNone, Logger: k.log})
+	if err != nil {
+		return err
+	}
+	k.mounts = append(k.mounts, m)
+	return nil
+}
+
+// bind lays a file over another.
+func (k *keeper) bind(file, over string) error {
+	if err := unix.Mount(file, over, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("lay %s over %s: %w", file, over, err)
+	}
+	k.bound = append(k.bound, over)
+	return nil
+}
+
+// controllers is the file of a control group that names its controllers. Only
+// version 2 has it.
+const controllers = "cgroup.controllers"
+
+// showControllers has the daemon see the HOST's version of control groups and its
+// controllers.
+func (k *keeper) showControllers() error {
+	theirs, own := exists(filepath.Join(cgroupDir, controllers)), exists(filepath.Join(cgroupRoot, controllers))
+	switch {
+	case !theirs && own:
+		k.log.Warn("the HOST has version 1 of control groups and this machine version 2, which the daemon will take for the HOST's")
+		return nil
+	case !theirs:
+		return nil // version 1 on both: the daemon looks for the same files
+	case !own:
+		if err := unix.Mount("cgroup2", cgroupRoot, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("mount version 2 of control groups, which the HOST has: %w", err)
+		}
+		k.bound = append(k.bound, cgroupRoot)
+	}
+	return k.bind(filepath.Join(cgroupDir, controllers), filepath.Join(cgroupRoot, controllers))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// hide undoes show.
+func (k *keeper) hide() {
+	for i := len(k.bound) - 1; i >= 0; i-- {
+		if err := unix.Unmount(k.bound[i], unix.MNT_DETACH); err != nil {
+			k.log.Warn("take the HOST's file away", "file", k.bound[i], "error", err)
+		}
+	}
+	k.bound = nil
+	for i := len(k.mounts) - 1; i >= 0; i-- {
+		ctx, cancel := context.WithTimeout(context.Background(), unmountTimeout)
+		if err := k.mounts[i].Unmount(ctx); err != nil {
+			k.log.Warn("unmount the HOST's files", "error", err)
+		}
+		cancel()
+	}
+	k.mounts = nil
+}
+
+// keep shows the files again whenever the link was lost for good, until ctx ends.
+// Meanwhile the daemon sees its own machine's.
+func (k *keeper) keep(ctx context.Context) {
+	for ctx.Err() == nil {
+		if len(k.mounts) > 0 {
+			select {
+			case <-ctx.Done():
+			case <-k.mounts[0].Done():
+			case <-k.mounts[1].Done():
+			}
+			k.hide()
+			continue
+		}
+		if err := k.show(ctx); err != nil {
+			k.log.Debug("show the daemon the HOST's files", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(again):
+			}
+		}
+	}
+	k.hide()
+}
