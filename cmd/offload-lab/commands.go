@@ -59,7 +59,12 @@ until it is interrupted. Meanwhile "offload-lab exec" and "offload-lab shell" re
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, l.Close()) }()
+			defer func() {
+				// An exit status on its own stays what it is.
+				if closeErr := l.Close(); closeErr != nil {
+					err = errors.Join(err, closeErr)
+				}
+			}()
 			switch {
 			case len(args) > 0:
 				return attached(cmd.Context(), l.DPU, args)

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,13 +21,18 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	err := newCommand().ExecuteContext(ctx)
-	var exit *exec.ExitError
 	switch {
 	case err == nil:
-	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		os.Exit(exit.ExitCode())
+	case isExit(err):
+		os.Exit(lab.ExitCode(err))
 	default:
 		fmt.Fprintln(os.Stderr, "offload-lab:", err)
 		os.Exit(1)
 	}
+}
+
+// isExit tells whether the error is nothing but the exit status of the command that was to be run.
+func isExit(err error) bool {
+	exit, ok := err.(*exec.ExitError) //nolint:errorlint // what wraps one has more to say
+	return ok && exit.ExitCode() > 0
 }
