@@ -62,7 +62,8 @@ func refused(t *testing.T, l *lab.Lab, says ...string) {
 		"ctr run":    ctrRun("--rm", image("busybox"), "refused", "true"),
 	} {
 		t.Run(client, func(t *testing.T) {
-			leavesNothingIn(t, l)
+			// dockerd keeps the lease of a container whose snapshot it could not make, stock as it is here.
+			leavesNothingIn(t, l, "leases: ")
 			r := tryIn(t, l.DPU, "", argv...)
 			if r.code == 0 {
 				t.Fatal("it ran")
@@ -130,7 +131,7 @@ func TestMissingCertificate(t *testing.T) {
 	if r := tryIn(t, l.DPU, "", "mv", "/etc/offload/certs/dpu.key", "/root/dpu.key"); r.code != 0 {
 		t.Fatal(r.all())
 	}
-	refused(t, l, "/etc/offload/certs/dpu.key", "no such file")
+	refused(t, l, "/etc/offload/certs/dpu.key does not exist")
 	if r := tryIn(t, l.DPU, "", "mv", "/root/dpu.key", "/etc/offload/certs/dpu.key"); r.code != 0 {
 		t.Fatal(r.all())
 	}

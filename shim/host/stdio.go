@@ -165,7 +165,10 @@ func (p *processIO) started(closeStdin func()) {
 			}
 		}
 		if p.stdin != nil {
-			p.stdin.theirs.Close()
+			// The task service opens its end by path in the background, at a
+			// time that nobody is told: the path must stay what it is, and the
+			// pipe must have a reader until then. Nothing waits for a reader
+			// to go away, so it stays until the process has been deleted.
 			go func() {
 				p.stdin.copyIn()
 				closeStdin()
