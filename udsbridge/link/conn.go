@@ -5,7 +5,6 @@ package link
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -185,7 +184,7 @@ func (s *sniffer) look() error {
 }
 
 var (
-	_ halfCloser = (*tls.Conn)(nil)
+	_ halfCloser = (*secured)(nil)
 	_ halfCloser = (*dialled)(nil)
 	_ halfCloser = (*taken)(nil)
 )

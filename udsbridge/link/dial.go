@@ -6,7 +6,6 @@ package link
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"time"
@@ -72,10 +71,11 @@ func (d *Dialer) greet(ctx context.Context, plain plainConn, p preamble) (halfCl
 		return plain, nil
 	}
 	below := &sniffer{plainConn: plain}
-	conn := tls.Client(below, d.Security.TLS)
+	conn := newClient(plain, below, d.Security.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		if below.refused != "" {
-			return nil, &RefusedError{Address: d.Address, Reason: below.refused}
+			// Whoever is on the way can say so, and it is no verdict.
+			return nil, fmt.Errorf("%w before TLS, which anybody may have said: %s", errRefused, below.refused)
 		}
 		return nil, &handshakeError{err}
 	}

@@ -19,7 +19,7 @@ import (
 var ErrNotHost = errors.New("the peer is not the HOST")
 
 // errRefused makes a TLS handshake end after a refusal in the clear.
-var errRefused = errors.New("refused")
+var errRefused = errors.New("the connection is refused")
 
 // handshakeError is one of TLS.
 type handshakeError struct{ err error }
@@ -36,12 +36,11 @@ func describe(a Address, err error) error {
 		remote    *net.OpError
 		handshake *handshakeError
 		version   *errVersion
-		refused   *RefusedError
 	)
 	inTLS := errors.As(err, &handshake)
 	switch {
-	case errors.As(err, &refused):
-		return err
+	case errors.Is(err, errRefused):
+		return fmt.Errorf("HOST %s: %w", a, err)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("HOST %s: gave up: %w", a, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),

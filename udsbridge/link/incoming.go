@@ -6,7 +6,6 @@ package link
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -120,7 +119,7 @@ func (in *Incoming) secure(ctx context.Context) (halfCloser, error) {
 	if in.security.TLS == nil {
 		return in.conn, nil
 	}
-	conn := tls.Server(in.conn, in.security.TLS)
+	conn := newServer(in.conn, in.security.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
