@@ -15,6 +15,7 @@ import (
 type attachment struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil if the connection isn't a plain socket
+	rec  recordConn      // nil unless the connection is one
 
 	frames frameReader
 
@@ -26,6 +27,14 @@ type attachment struct {
 	writev func(fd uintptr) bool
 }
 
+// recordConn is a connection, such as one with TLS, that can gather what it makes
+// of several writes, or put it off: see link.
+type recordConn interface {
+	WriteBuffers(bufs [][]byte) error
+	TryWrite(b []byte) (done bool, err error)
+	Flush() error
+}
+
 // vector is one scattered read or write.
 type vector struct {
 	bufs [][]byte
@@ -35,7 +44,9 @@ type vector struct {
 
 func attach(conn net.Conn) *attachment {
 	a := &attachment{conn: direct(conn)}
-	if sc, ok := a.conn.(syscall.Conn); ok {
+	if rec, ok := a.conn.(recordConn); ok {
+		a.rec = rec
+	} else if sc, ok := a.conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			a.raw = raw
 		}
@@ -86,8 +97,41 @@ func (a *attachment) read(b, more []byte) (int, error) {
 	return a.in.n, nil
 }
 
-// tryWrite writes as much of bufs as the socket takes now, without waiting, and
-// returns how much that is. It only works on plain sockets.
+// canTry reports whether tryBatch works on the connection.
+func (a *attachment) canTry() bool { return a.raw != nil || a.rec != nil }
+
+// tryBatch writes as much of a batch as the connection takes now, without
+// waiting. done says that this was all; otherwise finishTry does the rest.
+func (a *attachment) tryBatch(b *batch, size int) (done bool, err error) {
+	if a.rec != nil {
+		s := b.joined(size)
+		defer s.release()
+		return a.rec.TryWrite(s.buf)
+	}
+	b.joinControl()
+	n, err := a.tryWrite(b.bufs)
+	b.skip = n
+	return n == size, err
+}
+
+// finishTry writes what tryBatch has left.
+func (a *attachment) finishTry(b *batch) error {
+	if a.rec != nil {
+		return a.rec.Flush()
+	}
+	rest := b.bufs
+	for n := b.skip; n > 0; {
+		k := min(n, len(rest[0]))
+		if rest[0] = rest[0][k:]; len(rest[0]) == 0 {
+			rest = rest[1:]
+		}
+		n -= k
+	}
+	return a.write(rest)
+}
+
+// tryWrite writes as much of bufs to a plain socket as that takes now, and returns
+// how much that is.
 func (a *attachment) tryWrite(bufs [][]byte) (int, error) {
 	a.out.bufs = bufs
 	err := a.raw.Write(a.writev)
@@ -103,6 +147,9 @@ func (a *attachment) tryWrite(bufs [][]byte) (int, error) {
 
 // write writes all of bufs, which it uses up.
 func (a *attachment) write(bufs [][]byte) error {
+	if a.rec != nil {
+		return a.rec.WriteBuffers(bufs)
+	}
 	if a.raw == nil {
 		for _, b := range bufs {
 			if _, err := a.conn.Write(b); err != nil {

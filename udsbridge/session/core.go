@@ -11,7 +11,11 @@ import (
 const (
 	// firstWindow is the credit a stream starts with, in bytes, unless
 	// Config.WindowBytes is less.
-	firstWindow = 256 << 10
+	firstWindow = 64 << 10
+	// maxWidened bounds how much the windows of all streams together may have grown
+	// beyond firstWindow, in bytes. It bounds what a hostile peer can make this end
+	// keep, together with the number of streams.
+	maxWidened = 64 << 20
 	// maxUnsent is how much may queue up before writers wait, in bytes: as much as
 	// what is written to one stream may hold up another.
 	maxUnsent = 256 << 10
@@ -61,6 +65,8 @@ type core struct {
 	connected bool
 	received  uint64 // reliable bytes
 	ackSent   uint64 // the last received that was sent
+	reserved  int    // bytes on their way into the log
+	widened   int    // by how much windows have grown
 	silent    int    // bytes of all kinds since something was last sent
 	ctl       []byte // unreliable frames to send
 
@@ -112,10 +118,10 @@ func (c *core) disconnect() { c.connected = false }
 
 // room is how much data may be added to the log for a payload of n bytes.
 func (c *core) room(n int) int {
-	room := c.cfg.replayBytes - c.log.kept()
+	room := c.cfg.replayBytes - c.log.kept() - c.reserved
 	if n > smallPayload {
 		// What is small needs not wait behind what is large.
-		room = min(room, maxUnsent-c.log.unsent())
+		room = min(room, maxUnsent-c.log.unsent()-c.reserved)
 	}
 	return max(room, 0)
 }
@@ -266,6 +272,7 @@ func (c *core) remove(f *flow) {
 		return
 	}
 	f.gone = true
+	c.widened -= f.window - c.firstWindow()
 	delete(c.flows, f.id)
 	if c.isLocal(f.id) {
 		c.localFlows--
@@ -285,11 +292,11 @@ func (c *core) consume(f *flow, n int) {
 		return
 	}
 	grant := f.consumed
-	if f.queue.size == 0 && f.window < c.cfg.windowBytes {
+	if more := min(f.window, c.cfg.windowBytes-f.window, maxWidened-c.widened); f.queue.size == 0 && more > 0 {
 		// The reader keeps up: let the peer go further ahead.
-		wider := min(2*f.window, c.cfg.windowBytes)
-		grant += wider - f.window
-		f.window = wider
+		grant += more
+		f.window += more
+		c.widened += more
 	}
 	f.consumed = 0
 	f.owed += grant

@@ -160,7 +160,7 @@ func (s *Session) giveUp(err error) bool {
 	s.lastErr = err
 	s.cfg.Logger.Debug("link is still down", "peer", s.cfg.Name, "session", s.id, "reason", err)
 	var refused *RefusedError
-	if errors.As(err, &refused) && !refused.again || errors.Is(err, ErrProtocol) {
+	if errors.As(err, &refused) && !refused.again || errors.Is(err, ErrProtocol) || errors.As(err, new(*errVersion)) {
 		s.failLocked(fmt.Errorf("%w: %s: %w", ErrLinkLost, s.cfg.Name, err))
 	}
 	return s.err != nil

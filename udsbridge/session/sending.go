@@ -14,21 +14,51 @@ func (s *Session) kickLocked() {
 	}
 }
 
+// pushLocked sends what is pending at once if that takes no waiting, so that what
+// is small reaches the peer without a change of goroutine. What the connection
+// does not take is left to writeLoop.
+func (s *Session) pushLocked() {
+	a := s.conn
+	if s.writing || a == nil || !a.canTry() || s.core.log.unsent() > coalesce || !s.core.pending() {
+		s.kickLocked()
+		return
+	}
+	size := s.nextBatchLocked()
+	s.mu.Unlock()
+	done, err := a.tryBatch(&s.out, size)
+	s.mu.Lock()
+	if !done && err == nil {
+		s.begun = a
+		s.write.Signal()
+		return
+	}
+	s.finishBatchLocked(a, err)
+	s.kickLocked()
+}
+
 // writeLoop writes until the session ends.
 func (s *Session) writeLoop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		for s.err == nil && (s.writing || s.conn == nil || !s.core.pending()) {
+		for s.err == nil && s.begun == nil && (s.writing || s.conn == nil || !s.core.pending()) {
 			s.write.Wait()
 		}
 		if s.err != nil {
 			return
 		}
-		a := s.conn
-		size := s.nextBatchLocked()
-		s.mu.Unlock()
-		err := a.writeBatch(&s.out, size)
+		var err error
+		a := s.begun
+		if a != nil {
+			s.begun = nil
+			s.mu.Unlock()
+			err = a.finishTry(&s.out)
+		} else {
+			a = s.conn
+			size := s.nextBatchLocked()
+			s.mu.Unlock()
+			err = a.writeBatch(&s.out, size)
+		}
 		s.mu.Lock()
 		s.finishBatchLocked(a, err)
 	}
@@ -75,23 +105,34 @@ func (a *attachment) writeBatch(b *batch, size int) error {
 	if size <= coalesce {
 		return a.writeCoalesced(b, size)
 	}
+	b.joinControl()
+	return a.write(b.bufs)
+}
+
+func (a *attachment) writeCoalesced(b *batch, size int) error {
+	s := b.joined(size)
+	defer s.release()
+	_, err := a.conn.Write(s.buf)
+	return err
+}
+
+// joined returns a copy of all of a batch, which has the given size.
+func (b *batch) joined(size int) *segment {
+	s := newSegment(size)
+	s.buf = append(s.buf, b.ctl...)
+	for _, p := range b.bufs {
+		s.buf = append(s.buf, p...)
+	}
+	return s
+}
+
+// joinControl puts ctl at the beginning of bufs.
+func (b *batch) joinControl() {
 	if len(b.ctl) > 0 {
 		b.bufs = append(b.bufs, nil)
 		copy(b.bufs[1:], b.bufs)
 		b.bufs[0] = b.ctl
 	}
-	return a.write(b.bufs)
-}
-
-func (a *attachment) writeCoalesced(b *batch, size int) error {
-	s := newSegment(size)
-	defer s.release()
-	s.buf = append(s.buf, b.ctl...)
-	for _, p := range b.bufs {
-		s.buf = append(s.buf, p...)
-	}
-	_, err := a.conn.Write(s.buf)
-	return err
 }
 
 // admitLocked lets as many blocked writers go on as there is room for.
@@ -104,9 +145,11 @@ func (s *Session) admitLocked() {
 	for n < len(s.blocked) && room > 0 {
 		st := s.blocked[n]
 		st.queued = false
-		st.write.Broadcast()
-		room -= maxPayload
 		n++
+		if st.waiting { // and has not given up since, or gone on without being admitted
+			st.write.Broadcast()
+			room -= maxPayload
+		}
 	}
 	s.blocked = s.blocked[:copy(s.blocked, s.blocked[n:])]
 	clear(s.blocked[len(s.blocked):cap(s.blocked)])

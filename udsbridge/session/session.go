@@ -49,8 +49,9 @@ type Session struct {
 	leaving bool   // BYE was sent
 	attempt uint32 // the greatest of a hello
 
-	write     sync.Cond // wakes the writer
-	writing   bool      // somebody writes to conn
+	write     sync.Cond   // wakes the writer
+	writing   bool        // somebody writes to conn
+	begun     *attachment // has taken a part of out; writeLoop does the rest
 	out       batch
 	blocked   []*Stream // wait for room in the log, first come first served
 	changed   chan struct{}
@@ -75,6 +76,7 @@ var errClosedHere = fmt.Errorf("%w here", ErrClosed)
 type batch struct {
 	ctl  []byte
 	bufs [][]byte
+	skip int // how many bytes of bufs were written by tryBatch
 }
 
 func newSession(cfg Config, id sessionID, dialer bool) *Session {
@@ -350,6 +352,9 @@ func (s *Session) flushLocked() error {
 	if s.err != nil {
 		return nil
 	}
+	// The answer brings the acknowledgement along, which could wait otherwise.
+	s.core.ping(0)
+	s.kickLocked()
 	s.awaitLocked(closeTimeout, func() bool { return s.err != nil || s.core.log.kept() == 0 })
 	if kept := s.core.log.kept(); s.err == nil && kept > 0 {
 		return fmt.Errorf("close session with %s: %d bytes were not delivered within %s", s.cfg.Name, kept, closeTimeout)

@@ -27,6 +27,7 @@ type Stream struct {
 	reading     bool   // somebody reads and has a view of flow.queue
 	busy        bool   // somebody writes
 	queued      bool   // in s.blocked
+	waiting     bool   // somebody waits for room or credit
 	writeClosed bool   // by CloseWrite or Close
 	closed      bool   // by Close
 	notify      func() // nil, or waits in AwaitReadable

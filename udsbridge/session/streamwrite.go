@@ -31,7 +31,7 @@ func (st *Stream) Write(p []byte) (int, error) {
 		} else if err := st.sendLocked(p[:n]); err != nil {
 			return total, err
 		}
-		s.kickLocked()
+		s.pushLocked()
 		total += n
 		p = p[n:]
 	}
@@ -42,11 +42,14 @@ func (st *Stream) Write(p []byte) (int, error) {
 func (st *Stream) sendLocked(p []byte) error {
 	s, f := st.s, st.flow
 	f.credit -= len(p)
+	s.core.reserved += len(p)
 	s.mu.Unlock()
 	seg, payload := newDataFrame(f.id, len(p))
 	copy(payload, p)
 	s.mu.Lock()
+	s.core.reserved -= len(p)
 	if !s.core.sendSegment(f, seg) {
+		s.admitLocked()
 		return st.writableLocked()
 	}
 	return nil
@@ -99,7 +102,9 @@ func (st *Stream) awaitRoomLocked(n int) (int, error) {
 			st.queued = true
 			s.blocked = append(s.blocked, st)
 		}
+		st.waiting = true
 		st.write.Wait()
+		st.waiting = false
 	}
 }
 
