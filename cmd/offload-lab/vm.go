@@ -35,7 +35,7 @@ that are made once below build/vm, and what they write is gone when they end.`,
 // vmOptions are those of this repository.
 func vmOptions() (vm.Options, string, error) {
 	build, err := lab.FindBuild()
-	return vm.Options{Cache: filepath.Join(build, "vm"), Log: os.Stderr}, build, err
+	return vm.Options{Cache: filepath.Join(build, "vm"), Repository: filepath.Dir(build), Log: os.Stderr}, build, err
 }
 
 func vmBuildCommand() *cobra.Command {
@@ -52,7 +52,8 @@ func vmBuildCommand() *cobra.Command {
 }
 
 func vmUpCommand() *cobra.Command {
-	return &cobra.Command{
+	var link string
+	cmd := &cobra.Command{
 		Use: "up", Short: "Start both machines and leave them running", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, build, err := vmOptions()
@@ -60,7 +61,7 @@ func vmUpCommand() *cobra.Command {
 				return err
 			}
 			path := filepath.Join(build, "log", "vm-up.log")
-			if err := keepInBackground(cmd.Context(), path); err != nil {
+			if err := keepInBackground(cmd.Context(), path, link); err != nil {
 				text, _ := os.ReadFile(path)
 				return fmt.Errorf("start the machines: %w\n%s", err, text)
 			}
@@ -68,10 +69,12 @@ func vmUpCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&link, "link", string(vm.TCP), "how the two are joined, tcp or vsock")
+	return cmd
 }
 
 // keepInBackground starts a process that keeps a pair, and returns when the pair is up. The process logs to a file.
-func keepInBackground(ctx context.Context, path string) error {
+func keepInBackground(ctx context.Context, path, link string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func keepInBackground(ctx context.Context, path string) error {
 		return err
 	}
 	defer log.Close()
-	keeper := exec.Command("/proc/self/exe", "vm", "keep")
+	keeper := exec.Command("/proc/self/exe", "vm", "keep", "--link", link)
 	keeper.Stderr, keeper.SysProcAttr = log, &unix.SysProcAttr{Setsid: true}
 	said, err := keeper.StdoutPipe()
 	if err != nil {
@@ -98,16 +101,29 @@ func keepInBackground(ctx context.Context, path string) error {
 }
 
 func vmKeepCommand() *cobra.Command {
-	return &cobra.Command{
+	var link string
+	cmd := &cobra.Command{
 		Use: "keep", Short: "Start both machines and stay until told to end", Args: cobra.NoArgs, Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, _, err := vmOptions()
+			options, build, err := vmOptions()
 			if err != nil {
 				return err
 			}
-			return vm.Keep(cmd.Context(), options, func(context.Context, *vm.Pair) error { return nil }, os.Stdout)
+			if link != string(vm.TCP) && link != string(vm.Vsock) {
+				return fmt.Errorf("no such link: %q (tcp or vsock)", link)
+			}
+			return vm.Keep(cmd.Context(), options, func(ctx context.Context, p *vm.Pair) error {
+				if err := p.Install(ctx, vm.Link(link)); err != nil {
+					return err
+				}
+				// It ends with this process.
+				_, err := p.ServeImages(ctx, filepath.Join(build, "images"), "busybox", "redis", "layers")
+				return err
+			}, os.Stdout)
 		},
 	}
+	cmd.Flags().StringVar(&link, "link", string(vm.TCP), "how the two are joined, tcp or vsock")
+	return cmd
 }
 
 func vmDownCommand() *cobra.Command {

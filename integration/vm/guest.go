@@ -266,3 +266,6 @@ func (g *Guest) Dial(ctx context.Context, network, address string) (net.Conn, er
 	}
 	return client.DialContext(ctx, network, address)
 }
+
+// Name is the machine's name: host or dpu.
+func (g *Guest) Name() string { return g.name }

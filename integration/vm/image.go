@@ -38,8 +38,9 @@ type role struct {
 // The older kernel is on the HOST: its file systems and its container features are what matters there, and the new
 // one's are what this project is otherwise developed on.
 var (
-	hostRole = role{name: "host", release: "bookworm", address: HostAddress, mac: "02", cid: 4, memory: 1024}
-	dpuRole  = role{name: "dpu", release: "trixie", address: DPUAddress, mac: "01", cid: 3, memory: 1536,
+	hostRole = role{name: "host", release: "bookworm", address: HostAddress, mac: "02", cid: 4, memory: 1024,
+		extra: []string{"runc"}}
+	dpuRole = role{name: "dpu", release: "trixie", address: DPUAddress, mac: "01", cid: 3, memory: 1536,
 		extra: []string{"iptables", "ca-certificates", "bash-completion"}}
 )
 

@@ -20,6 +20,7 @@ import (
 // kept tells other processes about a pair that one keeps.
 type kept struct {
 	PID     int               `json:"pid"`
+	Dir     string            `json:"dir"`
 	Key     string            `json:"key"`
 	Sockets map[string]string `json:"sockets"`
 	Keys    map[string]string `json:"host_keys"`
@@ -53,7 +54,7 @@ func Keep(ctx context.Context, options Options, setUp func(context.Context, *Pai
 	if err := setUp(ctx, p); err != nil {
 		return err
 	}
-	state := kept{PID: os.Getpid(), Key: p.Key, Sockets: map[string]string{}, Keys: map[string]string{}}
+	state := kept{PID: os.Getpid(), Dir: p.Dir, Key: p.Key, Sockets: map[string]string{}, Keys: map[string]string{}}
 	for _, m := range []*Machine{p.Host, p.DPU} {
 		state.Sockets[m.name] = m.socket
 		state.Keys[m.name] = string(ssh.MarshalAuthorizedKey(m.hostKey))
@@ -117,6 +118,28 @@ func Attach(cache, name string) (*Guest, error) {
 		return nil, err
 	}
 	return newGuest(name, socket, key, hostKey), nil
+}
+
+// AttachPair returns the pair that another process keeps. It has no Relay, which is in that process, and must not be
+// closed.
+func AttachPair(cache string) (*Pair, error) {
+	state, err := readKept(cache)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pair{Dir: state.Dir, Key: state.Key}
+	for to, role := range map[**Machine]role{&p.Host: hostRole, &p.DPU: dpuRole} {
+		guest, err := Attach(cache, role.name)
+		if err != nil {
+			return nil, err
+		}
+		*to = &Machine{
+			Guest: guest, role: role, console: p.path(role.name + ".console"), qmp: p.path(role.name + ".qmp"),
+			// It never seems to have ended: that is for the other process to see.
+			qemu: &process{done: make(chan struct{})},
+		}
+	}
+	return p, nil
 }
 
 // TakeDown ends the pair that another process keeps, and waits until it is gone.

@@ -35,7 +35,7 @@ type machineSpec struct {
 }
 
 // bootPatience is how long a machine may take to come up, emulated, on a machine that has other things to do.
-const bootPatience = 6 * time.Minute
+const bootPatience = 15 * time.Minute
 
 // startMachine starts QEMU and does not wait for the guest.
 func startMachine(e emulator, s machineSpec, guest func(socket string) *Guest) (*Machine, error) {

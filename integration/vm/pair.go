@@ -29,8 +29,9 @@ const PeerCID = 2
 type Options struct {
 	// Cache is the directory of images and of the emulator, which is filled if need be.
 	Cache string
-	// Payloads are directories whose content a machine finds on a second disk, by the machine's name: host, dpu.
-	Payloads map[string]string
+	// Repository is where the programs and the configuration to install have been built. Without it nothing can be
+	// installed.
+	Repository string
 	// Log gets a line for each thing that takes long. By default nobody does.
 	Log io.Writer
 }
@@ -111,7 +112,7 @@ func Open(ctx context.Context, options Options) (_ *Pair, err error) {
 		role  role
 		image image
 	}{{&p.Host, hostRole, made.host}, {&p.DPU, dpuRole, made.dpu}} {
-		payload, err := p.payload(ctx, m.role, options.Payloads[m.role.name])
+		payload, err := p.payload(ctx, m.role, options.Repository)
 		if err != nil {
 			return nil, fmt.Errorf("open pair: %w", err)
 		}
@@ -187,12 +188,16 @@ func (p *Pair) awaitFile(ctx context.Context, name string) error {
 	}
 }
 
-// payload makes the disk of a machine's payload, or none for none.
-func (p *Pair) payload(ctx context.Context, r role, dir string) (string, error) {
-	if dir == "" {
+// payload makes the disk from which a machine's programs are installed, or none where there is no repository.
+func (p *Pair) payload(ctx context.Context, r role, repository string) (string, error) {
+	if repository == "" {
 		return "", nil
 	}
-	image := p.path(r.name + ".payload")
+	dir, image := p.path(r.name+".tree"), p.path(r.name+".payload")
+	defer os.RemoveAll(dir)
+	if err := stage(dir, repository, r.name); err != nil {
+		return "", err
+	}
 	size, err := treeSize(dir)
 	if err != nil {
 		return "", err

@@ -38,7 +38,15 @@ func withPair(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	pair, err = vm.Open(ctx, vm.Options{Cache: filepath.Join(build, "vm"), Log: os.Stderr})
+	if os.Getenv("OFFLOAD_VM_ATTACH") != "" {
+		if pair, err = vm.AttachPair(filepath.Join(build, "vm")); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	}
+	pair, err = vm.Open(ctx, vm.Options{
+		Cache: filepath.Join(build, "vm"), Repository: filepath.Dir(build), Log: os.Stderr,
+	})
 	if err != nil {
 		return 1, err
 	}
@@ -48,5 +56,13 @@ func withPair(m *testing.M) (code int, err error) {
 			err = errors.Join(err, fmt.Errorf("%s was left behind", pair.Dir))
 		}
 	}()
+	if err := pair.Install(ctx, vm.TCP); err != nil {
+		return 1, err
+	}
+	registry, err := pair.ServeImages(ctx, imagesDir(build), "busybox")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, registry.Close()) }()
 	return m.Run(), nil
 }
