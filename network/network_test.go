@@ -48,7 +48,7 @@ func eachCarrier(t *testing.T, test func(*testing.T, *rig)) {
 	t.Run("vxlan", func(t *testing.T) { test(t, newVXLANRig(t)) })
 }
 
-func framesCross(t *testing.T, r *rig) {
+func framesCross(_ *testing.T, r *rig) {
 	a, b := r.container("a"), r.container("b")
 	r.join(a, false)
 	r.join(b, false)
@@ -58,8 +58,8 @@ func framesCross(t *testing.T, r *rig) {
 	r.eventually(r.bridge, "ping -c1 -W5 10.9.0.2 && ping -c1 -W5 fd09::2")
 }
 
-// send writes a frame as the container's side could, whatever its kernel says.
-func send(t *testing.T, ns *os.File, frame []byte) {
+// sendFrame writes a frame as the container's side could, whatever its kernel says.
+func sendFrame(t *testing.T, ns *os.File, frame []byte) {
 	t.Helper()
 	require.NoError(t, netns.Do(ns, func() error {
 		i, err := net.InterfaceByName("eth0")
@@ -94,8 +94,8 @@ func anotherSenderIsDropped(t *testing.T, r *rig) {
 	}
 	r.run(r.bridge, "sysctl -qw net.ipv4.conf.br0.arp_accept=1")
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 0x66}
-	send(t, a.twin, arp(own, 10, 9, 0, 99))  // not an address of the container
-	send(t, a.twin, arp(other, 10, 9, 0, 2)) // not its MAC
+	sendFrame(t, a.twin, arp(own, 10, 9, 0, 99))  // not an address of the container
+	sendFrame(t, a.twin, arp(other, 10, 9, 0, 2)) // not its MAC
 	r.run(a.twin, "ip addr add 10.9.0.98/24 dev eth0")
 	_, err = try(a.twin, "ping -c1 -W1 -I 10.9.0.98 10.9.0.1")
 	require.Error(t, err, "an address that the DPU has not given")
@@ -108,7 +108,7 @@ func anotherSenderIsDropped(t *testing.T, r *rig) {
 
 func TestInterfacesComeAndGo(t *testing.T) { eachCarrier(t, interfacesComeAndGo) }
 
-func interfacesComeAndGo(t *testing.T, r *rig) {
+func interfacesComeAndGo(_ *testing.T, r *rig) {
 	a := r.container("a")
 	r.join(a, false)
 	r.plug(a, "eth1", "10.10.0.7/24")
@@ -260,7 +260,7 @@ func TestTheEndOfTheSessionLeavesNothing(t *testing.T) {
 	eachCarrier(t, theEndOfTheSessionLeavesNothing)
 }
 
-func theEndOfTheSessionLeavesNothing(t *testing.T, r *rig) {
+func theEndOfTheSessionLeavesNothing(_ *testing.T, r *rig) {
 	a := r.container("a")
 	r.join(a, false)
 	r.sess.Close()

@@ -18,7 +18,7 @@ func TestDefaultBridge(t *testing.T) {
 	start(t, other, "", idle)
 	ip := address(t, web)
 	eventually(t, "pages", "curl -sS -m 5 http://"+ip+"/")
-	eventually(t, "pages", in(other, get(ip, "80")))
+	eventually(t, "pages", in(other, get(ip)))
 	must(t, in(other, "ping -c 1 -w 10 "+ip))
 	must(t, in(other, "ping -c 1 -w 10 172.17.0.1")) // the DPU
 	must(t, "ping -c 1 -w 10 "+ip)
@@ -74,7 +74,7 @@ func TestNames(t *testing.T) {
 	start(t, web, "--network "+net+" --network-alias www --hostname portal", serve("named"))
 	start(t, client, "--network "+net, idle)
 	for _, host := range []string{web, "www", must(t, "docker inspect -f '{{slice .Id 0 12}}' "+web)} {
-		eventually(t, "named", in(client, get(host, "80")))
+		eventually(t, "named", in(client, get(host)))
 	}
 	if out := must(t, in(client, "nslookup www")); !strings.Contains(out, address(t, web)) || !strings.Contains(out, "127.0.0.11") {
 		t.Errorf("nslookup: %s", out)
@@ -108,7 +108,7 @@ func TestConnectAndDisconnect(t *testing.T) {
 	fails(t, in(client, "ip addr show eth1"))
 	must(t, "docker network connect --alias late --ip 10.201.0.77 "+net+" "+client)
 	eventually(t, "10.201.0.77/24", in(client, "ip addr show eth1"))
-	eventually(t, "connected", in(client, get(web, "80")))
+	eventually(t, "connected", in(client, get(web)))
 	eventually(t, "1 packets received", in(web, "ping -c 1 -w 5 late"))
 	must(t, "docker network disconnect "+net+" "+client)
 	eventually(t, "can't find device", in(client, "ip addr show eth1; true"))
@@ -139,7 +139,7 @@ func TestInternal(t *testing.T) {
 	web, client := name(t, "-web"), name(t, "-client")
 	start(t, web, "--network "+net, serve("inside"))
 	start(t, client, "--network "+net, idle)
-	eventually(t, "inside", in(client, get(web, "80")))
+	eventually(t, "inside", in(client, get(web)))
 	if out := must(t, in(client, "ip route")); strings.Contains(out, "default") {
 		t.Errorf("routes: %s", out)
 	}

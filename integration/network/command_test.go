@@ -101,8 +101,8 @@ const withPeer = "-v " + peerProgram + ":/peer:ro "
 
 // get is a command line, for a shell inside busybox, that asks a server by HTTP. (Debian's static wget and its C
 // library do not get on.)
-func get(host, port string) string {
-	return `printf "GET / HTTP/1.0\r\n\r\n" | nc -w 5 ` + host + " " + port
+func get(host string) string {
+	return `printf "GET / HTTP/1.0\r\n\r\n" | nc -w 5 ` + host + " 80"
 }
 
 // ask is a command line on the DPU that asks a DNS server on a port of the DPU for an address, and prints the answer

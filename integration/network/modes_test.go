@@ -32,7 +32,7 @@ func TestNetworkOfAnotherContainer(t *testing.T) {
 	first, second := name(t, "-first"), name(t, "-second")
 	start(t, first, "", idle)
 	start(t, second, "--network container:"+first, serve("joint"))
-	eventually(t, "joint", in(first, get("127.0.0.1", "80")))
+	eventually(t, "joint", in(first, get("127.0.0.1")))
 	eventually(t, "joint", "curl -sS -m 5 http://"+address(t, first)+"/")
 	if a, b := must(t, in(first, "ip -o link")), must(t, in(second, "ip -o link")); a != b {
 		t.Errorf("one has\n%s\nand the other\n%s", a, b)

@@ -27,33 +27,33 @@ type SetUp struct{ Interface Interface }
 // SetSysctl sets a sysctl, named by its path below /proc/sys/net.
 type SetSysctl struct{ Path, Value string }
 
-// AddAddress gives an interface an address, RemoveAddress takes it.
-type (
-	AddAddress struct {
-		Interface Interface
-		Address   Address
-	}
-	RemoveAddress AddAddress
-)
+// AddAddress gives an interface an address.
+type AddAddress struct {
+	Interface Interface
+	Address   Address
+}
 
-// AddRoute adds or replaces a route, RemoveRoute removes it. Interface is the
-// one the route leads through, if any.
-type (
-	AddRoute struct {
-		Interface Interface
-		Route     Route
-	}
-	RemoveRoute AddRoute
-)
+// RemoveAddress takes an address from an interface.
+type RemoveAddress AddAddress
 
-// AddNeighbour adds or replaces a permanent neighbour, RemoveNeighbour removes it.
-type (
-	AddNeighbour struct {
-		Interface Interface
-		Neighbour Neighbour
-	}
-	RemoveNeighbour AddNeighbour
-)
+// AddRoute adds or replaces a route. Interface is the one it leads through, if
+// any.
+type AddRoute struct {
+	Interface Interface
+	Route     Route
+}
+
+// RemoveRoute removes a route.
+type RemoveRoute AddRoute
+
+// AddNeighbour adds or replaces a permanent neighbour.
+type AddNeighbour struct {
+	Interface Interface
+	Neighbour Neighbour
+}
+
+// RemoveNeighbour removes a permanent neighbour.
+type RemoveNeighbour AddNeighbour
 
 func (s AddInterface) String() string    { return "add interface " + s.Interface.Name }
 func (s RemoveInterface) String() string { return "remove interface " + s.Interface.Name }

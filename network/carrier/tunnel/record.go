@@ -19,6 +19,20 @@ const (
 	maxRecord = lengthSize + headerSize + maxFrame
 )
 
+// wholeRecords returns the length of the records at the beginning of b that fit
+// into limit bytes, or of the first one if it is longer.
+func wholeRecords(b []byte, limit int) int {
+	n := 0
+	for n < len(b) {
+		next := n + lengthSize + int(binary.LittleEndian.Uint32(b[n:]))
+		if n > 0 && next > limit {
+			break
+		}
+		n = next
+	}
+	return n
+}
+
 // Virtio network header; see struct virtio_net_hdr in the virtio 1.2
 // specification, section 5.1.6. All fields are little-endian.
 const (

@@ -107,3 +107,21 @@ func split(stream []byte, piece int) (out []byte) {
 	}
 	return out
 }
+
+func TestWholeRecords(t *testing.T) {
+	short, long := record(60, 1), record(60000, 2)
+	for _, c := range []struct {
+		b     []byte
+		limit int
+		want  int
+	}{
+		{short, 100, len(short)},
+		{short, 10, len(short)}, // one at least
+		{append(append([]byte{}, short...), short...), 100, len(short)},
+		{append(append([]byte{}, short...), short...), 128, 2 * len(short)},
+		{append(append([]byte{}, long...), short...), 65536, len(long) + len(short)},
+		{append(append([]byte{}, long...), long...), 65536, len(long)},
+	} {
+		require.Equal(t, c.want, wholeRecords(c.b, c.limit))
+	}
+}

@@ -24,6 +24,9 @@ import (
 // batchSize is how much of what waits in a device is sent at once, in bytes.
 const batchSize = 256 << 10
 
+// pieceSize is how many bytes a session's stream keeps together.
+const pieceSize = 64 << 10
+
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
@@ -129,12 +132,25 @@ func (p *port) send(conn net.Conn) error {
 		if err != nil {
 			return err
 		}
-		_, err = conn.Write((*buf)[:n])
+		err = sendRecords(conn, (*buf)[:n])
 		batches.Put(buf)
 		if err != nil {
 			return fmt.Errorf("send frames: %w", err)
 		}
 	}
+}
+
+// sendRecords writes records in pieces that a stream carries as they are, so
+// that the other end has each record in one place and need not put it together.
+func sendRecords(conn net.Conn, b []byte) error {
+	for len(b) > 0 {
+		n := wholeRecords(b, pieceSize)
+		if _, err := conn.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // collect waits for a frame and returns it with those that wait behind it. It

@@ -28,7 +28,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: peer serve|up|down|rtt|rate|connect|dns ARGUMENT...")
+		return fmt.Errorf("usage: peer serve|up|down|rtt|rate|connect|dns and its arguments")
 	}
 	var numbers []int
 	for _, a := range args[2:] {

@@ -1,0 +1,91 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package network_test
+
+import (
+	"io"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/container-offload/offload/network/netns"
+)
+
+const chunk = 256 << 10
+
+// BenchmarkStream is one stream of the session by itself: the limit of a tunnel.
+func BenchmarkStream(b *testing.B) {
+	r := newRig(b)
+	l := r.peer.Listen("raw")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	st, err := r.sess.Open(b.Context(), "raw", nil)
+	require.NoError(b, err)
+	send(b, st, func() { <-done })
+}
+
+func BenchmarkTunnel(b *testing.B) { benchmarkTCP(b, newRig(b)) }
+
+func BenchmarkVXLAN(b *testing.B) { benchmarkTCP(b, newVXLANRig(b)) }
+
+// benchmarkTCP sends from the DPU to a container and back.
+func benchmarkTCP(b *testing.B, r *rig) {
+	c := r.container("a")
+	r.join(c, false)
+	b.Run("in", func(b *testing.B) { tcp(b, r.bridge, c.twin, "10.9.0.2:0") })
+	b.Run("out", func(b *testing.B) { tcp(b, c.twin, r.bridge, "10.9.0.1:0") })
+}
+
+func BenchmarkVeth(b *testing.B) {
+	r := newRig(b)
+	tcp(b, r.bridge, r.container("a").shadow, "10.9.0.2:0")
+}
+
+func tcp(b *testing.B, from, to *os.File, address string) {
+	var l net.Listener
+	require.NoError(b, netns.Do(to, func() (err error) { l, err = net.Listen("tcp", address); return err }))
+	defer l.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, chunk)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	var c net.Conn
+	require.NoError(b, netns.Do(from, func() (err error) { c, err = net.Dial("tcp", l.Addr().String()); return err }))
+	defer c.Close()
+	send(b, c, func() { <-done })
+}
+
+// send writes chunks and waits until the other end has seen the last of them.
+func send(b *testing.B, c net.Conn, seen func()) {
+	buf := make([]byte, chunk)
+	b.SetBytes(chunk)
+	b.ResetTimer()
+	for range b.N {
+		if _, err := c.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	require.NoError(b, c.(interface{ CloseWrite() error }).CloseWrite())
+	seen()
+}
