@@ -126,6 +126,12 @@ bench-net: ready ## Measure the networks of containers against stock docker's br
 	@$(STATIC_BUILD) -o $(BUILD)/peer ./integration/bench/net/peer
 	@$(LAB) bench-net --peer $(BUILD)/peer --out $(BUILD)/bench/net.json
 
+.PHONY: bench-remotefs
+bench-remotefs: ## Measure remotefs against sshfs, go-fuse's loopback, the file system itself and a TCP stream
+	@integration/components/deps.sh sshfs:/usr/bin/sshfs openssh-sftp-server:/usr/lib/openssh/sftp-server git:/usr/bin/git
+	@$(STATIC_BUILD) -o $(BUILD)/bench-remotefs ./integration/bench/remotefs
+	@$(BUILD)/bench-remotefs --out $(BUILD)/bench/remotefs.json
+
 .PHONY: vm-images
 vm-images: build ## Build the disk images of the two virtual machines, once
 	@integration/components/deps.sh mmdebstrap:/usr/bin/mmdebstrap e2fsprogs:/usr/sbin/mke2fs

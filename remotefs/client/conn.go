@@ -195,9 +195,9 @@ func (c *conn) reason() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.err == nil || c.err == errClosed:
+	case c.err == nil || errors.Is(c.err, errClosed):
 		return nil
-	case c.err == io.EOF:
+	case errors.Is(c.err, io.EOF):
 		return fmt.Errorf("server closed the connection: %w", io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("connection to the server: %w", c.err)

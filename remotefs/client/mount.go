@@ -257,8 +257,8 @@ func detachStale(mountpoint string) error {
 
 // The pause between two attempts to unmount what is in use.
 const (
-	unmountPauseMin = 5 * time.Millisecond
-	unmountPauseMax = 200 * time.Millisecond
+	unmountPauseShort = 5 * time.Millisecond
+	unmountPauseLong  = 200 * time.Millisecond
 )
 
 // servedTimeout bounds how long Unmount waits for the kernel's last request.
@@ -290,7 +290,7 @@ func (m *FS) Unmount(ctx context.Context) error {
 }
 
 func (m *FS) detach(ctx context.Context) error {
-	pause := unmountPauseMin
+	pause := unmountPauseShort
 	for {
 		select {
 		case <-m.served:
@@ -310,7 +310,7 @@ func (m *FS) detach(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-m.served:
 		case <-time.After(pause):
-			pause = min(2*pause, unmountPauseMax)
+			pause = min(2*pause, unmountPauseLong)
 		}
 	}
 }
@@ -321,7 +321,7 @@ func (m *FS) abort() {
 	select {
 	case <-m.served:
 		return
-	case <-time.After(unmountPauseMax):
+	case <-time.After(unmountPauseLong):
 	}
 	if m.dev == 0 {
 		return

@@ -5,6 +5,7 @@ package framing
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"sync/atomic"
 
@@ -41,7 +42,7 @@ func (r *Receiver) Next() (wire.Header, []byte, error) {
 	}
 	head, err := r.r.Peek(wire.HeaderSize)
 	if err != nil {
-		if err == io.EOF && len(head) > 0 {
+		if errors.Is(err, io.EOF) && len(head) > 0 {
 			err = io.ErrUnexpectedEOF
 		}
 		return wire.Header{}, nil, err
@@ -72,7 +73,7 @@ func (r *Receiver) Data(p []byte) error {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -4,6 +4,8 @@
 package server
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/remotefs/wire"
@@ -146,11 +148,11 @@ func (s *session) create(n *node, req *wire.Request, rep *wire.Reply) error {
 		if err == nil {
 			return s.created(n, fd, mode, rep)
 		}
-		if err != unix.EEXIST || req.Flags&wire.OpenExcl != 0 {
+		if !errors.Is(err, unix.EEXIST) || req.Flags&wire.OpenExcl != 0 {
 			return err
 		}
 		err = s.openExisting(n, req, rep)
-		if err != unix.ENOENT {
+		if !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}

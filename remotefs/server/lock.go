@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -32,8 +33,8 @@ type lockFile struct {
 
 // The pause between two attempts to get a lock that another has.
 const (
-	lockPauseMin = time.Millisecond
-	lockPauseMax = 50 * time.Millisecond
+	lockPauseShort = time.Millisecond
+	lockPauseLong  = 50 * time.Millisecond
 )
 
 func flockT(l wire.Lock) (unix.Flock_t, error) {
@@ -150,17 +151,17 @@ func (s *session) tryLock(h *handle, req *wire.Request) error {
 
 // setLockWait tries until it has the lock or ctx ends.
 func (s *session) setLockWait(ctx context.Context, req *wire.Request) error {
-	pause := lockPauseMin
+	pause := lockPauseShort
 	for {
 		err := s.setLock(req)
-		if err != unix.EAGAIN && err != unix.EACCES {
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return unix.EINTR
 		case <-time.After(pause):
-			pause = min(2*pause, lockPauseMax)
+			pause = min(2*pause, lockPauseLong)
 		}
 	}
 }

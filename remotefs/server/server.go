@@ -135,25 +135,21 @@ func (s *Server) Add(e Export) error {
 
 func openExport(e Export) (*export, error) {
 	x := &export{Export: e}
-	real, err := e.Path, error(nil)
-	if e.File == nil {
-		real, err = filepath.EvalSymlinks(e.Path)
-	}
+	x.File = nil // the caller's
+	fd, err := e.open()
 	if err != nil {
 		return nil, err
 	}
-	if e.File != nil {
-		x.fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", e.File.Fd()), unix.O_PATH|unix.O_CLOEXEC, 0)
-		x.File = nil
-	} else if e.CrossMounts {
-		x.fd, err = unix.Open(real, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	} else {
+	if !e.CrossMounts {
 		// A copy of the one mount, with nothing mounted on it.
-		x.fd, err = unix.OpenTree(unix.AT_FDCWD, real, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+		cover := fd
+		fd, err = unix.OpenTree(cover, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		unix.Close(cover)
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
+	x.fd = fd
 	st, err := statFD(x.fd)
 	if err != nil {
 		unix.Close(x.fd)
@@ -161,6 +157,18 @@ func openExport(e Export) (*export, error) {
 	}
 	x.key = keyOf(&st)
 	return x, nil
+}
+
+// open opens the export's root with O_PATH.
+func (e *Export) open() (int, error) {
+	if e.File != nil {
+		return unix.Open(procPath(int(e.File.Fd())), unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	path, err := filepath.EvalSymlinks(e.Path)
+	if err != nil {
+		return -1, err
+	}
+	return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 }
 
 // Remove ends an export. Clients get ESTALE for whatever they hold of it, and

@@ -85,7 +85,7 @@ func (s *session) run(ctx context.Context) error {
 	s.conn.Close()
 	stop()
 	s.running.Wait()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
