@@ -31,6 +31,10 @@ func NewReceiver(r io.Reader) *Receiver {
 // Received returns the number of bytes read.
 func (r *Receiver) Received() uint64 { return r.received.Load() }
 
+// Empty reports whether nothing has arrived that was not taken. More may be on
+// the connection.
+func (r *Receiver) Empty() bool { return r.r.Buffered() == 0 }
+
 // Next reads a frame up to its data, and drops what was not read of the last
 // frame's data. The body is valid until the next call.
 func (r *Receiver) Next() (wire.Header, []byte, error) {

@@ -21,17 +21,20 @@ const (
 	keepBuffer = 256 << 10
 )
 
-// Sender writes frames, in a goroutine of its own: nobody who sends waits for
-// the connection. Its methods may be called concurrently. It ends with Close.
+// Sender writes frames. A small frame is written by who sends it if nobody else
+// writes; all others by a goroutine of the Sender's, so that who sends does not
+// wait for the connection. Its methods may be called concurrently. It ends with
+// Close.
 type Sender struct {
 	conn net.Conn
 	sent atomic.Uint64
-	idle chan struct{} // wakes the goroutine
+	idle chan struct{} // wakes the goroutine; whoever sends on it has cleared asleep
 
 	mu     sync.Mutex
 	small  []byte // whole frames, to be written before any of bulk
+	spare  []byte
 	bulk   []*Bulk
-	asleep bool
+	asleep bool // nobody writes
 	err    error
 }
 
@@ -44,7 +47,7 @@ type Bulk struct {
 
 // NewSender returns a sender on conn.
 func NewSender(conn net.Conn) *Sender {
-	s := &Sender{conn: conn, idle: make(chan struct{}, 1)}
+	s := &Sender{conn: conn, idle: make(chan struct{}, 1), asleep: true}
 	go s.run()
 	return s
 }
@@ -76,14 +79,40 @@ func (s *Sender) Send(h wire.Header, body Body, data []byte, done func()) (*Bulk
 		s.bulk = append(s.bulk, b)
 		done = nil
 	}
-	wake := s.asleep
-	s.asleep = false
-	s.mu.Unlock()
-	if wake {
-		s.idle <- struct{}{}
+	if s.asleep {
+		s.asleep = false
+		if b == nil {
+			s.writeSmallLocked()
+		}
+		s.restLocked()
 	}
+	s.mu.Unlock()
 	finish(done)
 	return b, nil
+}
+
+// writeSmallLocked writes the small frames. It lets go of the lock meanwhile.
+func (s *Sender) writeSmallLocked() {
+	small := s.small
+	s.small, s.spare = s.spare, nil
+	s.mu.Unlock()
+	err := s.write(small, nil)
+	s.mu.Lock()
+	if cap(small) <= keepBuffer {
+		s.spare = small[:0]
+	}
+	if err != nil {
+		s.endLocked(err)
+	}
+}
+
+// restLocked leaves what is queued to the goroutine.
+func (s *Sender) restLocked() {
+	if s.err == nil && len(s.small) == 0 && len(s.bulk) == 0 {
+		s.asleep = true
+		return
+	}
+	s.idle <- struct{}{}
 }
 
 // Detach gives b data of its own, so that the caller's is not needed any more,
@@ -107,6 +136,10 @@ func (s *Sender) Close() { s.end(net.ErrClosed) }
 func (s *Sender) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endLocked(err)
+}
+
+func (s *Sender) endLocked(err error) {
 	if s.err == nil {
 		s.err = err
 	}
@@ -140,45 +173,49 @@ func appendHead(b []byte, h wire.Header, body Body, data int) []byte {
 // run writes what is queued until the sender ends: all small frames, then one
 // of bulk, then again.
 func (s *Sender) run() {
-	var spare []byte
-	for {
-		small, b, ok := s.next(spare)
-		if !ok {
+	for range s.idle {
+		for {
+			small, b, more := s.next()
+			if !more {
+				break
+			}
+			var data []byte
+			if b != nil {
+				small, data = append(small, b.head...), b.data
+			}
+			err := s.write(small, data)
+			if b != nil {
+				finish(b.done)
+			}
+			if err != nil {
+				s.end(err)
+			}
+		}
+		if s.ended() {
 			return
-		}
-		var err error
-		if b != nil {
-			small = append(small, b.head...)
-			err = s.write(small, b.data)
-			finish(b.done)
-		} else {
-			err = s.write(small, nil)
-		}
-		if err != nil {
-			s.end(err)
-			return
-		}
-		spare = nil
-		if cap(small) <= keepBuffer {
-			spare = small[:0]
 		}
 	}
 }
 
-// next waits for something to write. It is false when the sender has ended.
-func (s *Sender) next(spare []byte) (small []byte, b *Bulk, ok bool) {
+func (s *Sender) ended() bool {
 	s.mu.Lock()
-	for s.err == nil && len(s.small) == 0 && len(s.bulk) == 0 {
-		s.asleep = true
-		s.mu.Unlock()
-		<-s.idle
-		s.mu.Lock()
-	}
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
+// next gives what is to be written. If there is nothing it is false, and whoever
+// sends next writes.
+func (s *Sender) next() (small []byte, b *Bulk, more bool) {
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return nil, nil, false
 	}
-	small, s.small = s.small, spare
+	if len(s.small) == 0 && len(s.bulk) == 0 {
+		s.asleep = true
+		return nil, nil, false
+	}
+	small, s.small = s.small, nil
 	if len(s.bulk) > 0 {
 		b = s.bulk[0]
 		s.bulk = slices.Delete(s.bulk, 0, 1)

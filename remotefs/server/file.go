@@ -110,7 +110,7 @@ func isStream(fd int) bool {
 	return false
 }
 
-func (s *session) read(req *wire.Request, rep *wire.Reply, buf []byte) error {
+func (s *session) readFile(req *wire.Request, rep *wire.Reply, buf []byte) error {
 	h, err := s.use(req.Handle, false)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (s *session) read(req *wire.Request, rep *wire.Reply, buf []byte) error {
 	return nil
 }
 
-func (s *session) write(req *wire.Request, rep *wire.Reply) error {
+func (s *session) writeFile(req *wire.Request, rep *wire.Reply) error {
 	h, err := s.use(req.Handle, false)
 	if err != nil {
 		return err

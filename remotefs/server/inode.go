@@ -19,9 +19,9 @@ func (s *session) handle(ctx context.Context, req *wire.Request, rep *wire.Reply
 	case wire.OpLookup:
 		return s.lookup(ctx, req, rep)
 	case wire.OpRead:
-		return s.read(req, rep, buf)
+		return s.readFile(req, rep, buf)
 	case wire.OpWrite:
-		return s.write(req, rep)
+		return s.writeFile(req, rep)
 	case wire.OpReadDir:
 		return s.readDir(req, rep, buf)
 	case wire.OpFlush:

@@ -37,6 +37,8 @@ type session struct {
 	in     *framing.Receiver
 	out    *framing.Sender
 	single bool // one export is mounted, not the directory of all
+	root   *export
+	turn   *turn
 
 	running  sync.WaitGroup
 	requests *semaphore.Weighted // of requests
@@ -60,7 +62,7 @@ func newSession(s *Server, conn net.Conn) *session {
 		bytes:    semaphore.NewWeighted(s.opts.MaxBytes),
 		nodes:    map[uint64]*node{}, byKey: map[nodeKey]*node{}, handles: map[uint64]*handle{},
 		locks: map[lockKey]*lockFile{}, waiting: map[uint32]context.CancelFunc{},
-		lastNode: rootNode,
+		lastNode: rootNode, turn: newTurn(),
 	}
 }
 
@@ -100,6 +102,24 @@ func (s *session) serve(ctx context.Context) error {
 			s.srv.log.Warn("remotefs keeps unmounted file systems busy", "error", err)
 		}
 	})
+	ended := make(chan error, 1)
+	read := func(reader int) {
+		s.running.Go(func() {
+			if err := s.read(ctx, reader); !errors.Is(err, errReplaced) {
+				ended <- err
+			}
+		})
+	}
+	s.running.Go(func() { s.turn.watch(ctx, read) })
+	read(0)
+	return <-ended
+}
+
+// errReplaced ends a reader whose place another has taken.
+var errReplaced = errors.New("another reads")
+
+// read takes requests until the connection ends or another reads.
+func (s *session) read(ctx context.Context, reader int) error {
 	for {
 		h, body, err := s.in.Next()
 		if err != nil {
@@ -113,8 +133,16 @@ func (s *session) serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.start(ctx, t); err != nil {
-			return err
+		if t.req.Op.OneWay() || !s.short(t) {
+			if err := s.start(ctx, t); err != nil {
+				return err
+			}
+			continue
+		}
+		s.turn.begin()
+		s.reply(t, s.handle(ctx, &t.req, &t.rep, t.buf))
+		if !s.turn.end(reader) {
+			return errReplaced
 		}
 	}
 }
@@ -167,7 +195,7 @@ func (s *session) mountRoot(name string) (wire.Entry, error) {
 	if err != nil {
 		return wire.Entry{}, err
 	}
-	s.single = true
+	s.single, s.root = true, x
 	s.lastNode = rootNode - 1
 	return s.enter(x, fd)
 }
