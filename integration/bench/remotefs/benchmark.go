@@ -56,7 +56,8 @@ func (b *benchmark) round() error {
 		return fmt.Errorf("measure a TCP stream: %w", err)
 	}
 	b.link = append(b.link, rate)
-	for _, peer := range peers {
+	for i := range peers {
+		peer := peers[(i+len(b.link))%len(peers)]
 		if err := b.peer(peer); err != nil {
 			return fmt.Errorf("%s: %w", peer, err)
 		}

@@ -32,6 +32,9 @@ const (
 
 var peers = []string{ours, native, loopback, sshfs}
 
+// cacheTime is how long each mount believes names and attributes: sshfs's default.
+const cacheTime = 20 * time.Second
+
 // process is a running peer.
 type process struct {
 	cmd *exec.Cmd
@@ -147,7 +150,9 @@ func mountOurs(addr, mountpoint string) error {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", addr)
 	}
-	m, err := client.Mount(context.Background(), dial, mountpoint, client.Options{Source: "host:/data", Export: "data"})
+	m, err := client.Mount(context.Background(), dial, mountpoint, client.Options{
+		Source: "host:/data", Export: "data", AttrTimeout: cacheTime, EntryTimeout: cacheTime,
+	})
 	if err != nil {
 		return err
 	}
@@ -161,9 +166,9 @@ func mountLoopback(dir, mountpoint string) error {
 	if err != nil {
 		return err
 	}
-	second := time.Second
+	cacheTime := cacheTime
 	s, err := fs.Mount(mountpoint, root, &fs.Options{
-		AttrTimeout: &second, EntryTimeout: &second,
+		AttrTimeout: &cacheTime, EntryTimeout: &cacheTime,
 		MountOptions: fuse.MountOptions{AllowOther: true, DirectMountStrict: true, MaxWrite: 1 << 20, EnableLocks: true},
 	})
 	if err != nil {
