@@ -81,6 +81,9 @@ func (f *files) setEntry(out *fuse.EntryOut, e *wire.Entry) fuse.Status {
 	setAttr(&out.Attr, &e.Attr)
 	f.note(e.Node, &e.Attr)
 	f.nodes.Add(1)
+	if e.Flags&wire.EntryPlain != 0 {
+		f.notePlain(e.Node)
+	}
 	return fuse.OK
 }
 
@@ -95,6 +98,68 @@ func plausible(e *wire.Entry) bool {
 		return true
 	}
 	return false
+}
+
+// recent is what is known from a reply to something else and saves a question
+// that the kernel is about to ask. It is believed as long as the kernel believes
+// attributes.
+type recent struct {
+	at   time.Time
+	attr wire.Attr
+}
+
+// keepRecent bounds how many files something recent is known of.
+const keepRecent = 1024
+
+// noteDir remembers what has become of a directory that was changed.
+func (f *files) noteDir(node uint64, a *wire.Attr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.changedDirs) >= keepRecent {
+		clear(f.changedDirs)
+	}
+	f.changedDirs[node] = recent{time.Now(), *a}
+}
+
+// takeDir gives what is known of a directory that was changed, once.
+func (f *files) takeDir(node uint64) (wire.Attr, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.changedDirs[node]
+	delete(f.changedDirs, node)
+	return r.attr, ok && time.Since(r.at) < f.attrTimeout
+}
+
+// notePlain remembers that a file was made without an access list and
+// capabilities.
+func (f *files) notePlain(node uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.plain) >= keepRecent {
+		clear(f.plain)
+	}
+	f.plain[node] = time.Now()
+}
+
+// isPlain reports whether a file has none of the attributes for which the kernel
+// asks before a first write and a chmod.
+func (f *files) isPlain(node uint64, xattr string) bool {
+	switch xattr {
+	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
+	default:
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, ok := f.plain[node]
+	return ok && time.Since(at) < f.attrTimeout
+}
+
+// notPlain ends that.
+func (f *files) notPlain(node uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.plain, node)
 }
 
 func (f *files) setAttrOut(out *fuse.AttrOut, node uint64, a *wire.Attr) {

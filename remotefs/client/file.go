@@ -120,6 +120,9 @@ func (f *files) create(cancel <-chan struct{}, c *call, in *fuse.CreateIn, out *
 	if st := f.setEntry(&out.EntryOut, &c.rep.Entry); st != fuse.OK {
 		return st
 	}
+	if c.req.Op == wire.OpCreate {
+		f.noteDir(c.req.Node, &c.rep.Dir)
+	}
 	f.handles.Add(1)
 	out.Fh = c.rep.Handle
 	out.OpenFlags = f.openFlags(in.Flags, c.rep.Flags, false)

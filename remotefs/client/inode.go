@@ -32,11 +32,13 @@ type files struct {
 	// does not wait for the server.
 	mounting atomic.Pointer[wire.Attr]
 
-	mu      sync.Mutex
-	seen    map[uint64]seen
-	ahead   map[uint64][]byte // by handle: content that came with the open
-	dirs    map[uint64]*dir   // by handle: names that came with others
-	lockers map[locker]bool   // owners that may have locks
+	mu          sync.Mutex
+	seen        map[uint64]seen
+	ahead       map[uint64][]byte // by handle: content that came with the open
+	dirs        map[uint64]*dir   // by handle: names that came with others
+	changedDirs map[uint64]recent
+	plain       map[uint64]time.Time
+	lockers     map[locker]bool // owners that may have locks
 }
 
 func newFiles(c *conn, opts Options) *files {
@@ -44,7 +46,7 @@ func newFiles(c *conn, opts Options) *files {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), conn: c, cache: opts.Cache,
 		attrTimeout: timeout(opts.AttrTimeout, time.Second), entryTimeout: timeout(opts.EntryTimeout, time.Second),
 		negativeTimeout: timeout(opts.NegativeTimeout, 0),
-		seen:            map[uint64]seen{}, ahead: map[uint64][]byte{}, dirs: map[uint64]*dir{}, lockers: map[locker]bool{},
+		seen:            map[uint64]seen{}, ahead: map[uint64][]byte{}, dirs: map[uint64]*dir{}, lockers: map[locker]bool{}, changedDirs: map[uint64]recent{}, plain: map[uint64]time.Time{},
 	}
 }
 
@@ -81,6 +83,9 @@ func (f *files) entry(cancel <-chan struct{}, c *call, out *fuse.EntryOut) fuse.
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
+	if c.req.Op != wire.OpLookup {
+		f.noteDir(c.req.Node, &c.rep.Dir)
+	}
 	return f.setEntry(out, &c.rep.Entry)
 }
 
@@ -106,6 +111,10 @@ func (f *files) Forget(nodeid, nlookup uint64) {
 func (f *files) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	if a := f.mounting.Load(); a != nil && in.NodeId == fuse.FUSE_ROOT_ID {
 		setAttr(&out.Attr, a)
+		return fuse.OK
+	}
+	if a, ok := f.takeDir(in.NodeId); ok {
+		f.setAttrOut(out, in.NodeId, &a)
 		return fuse.OK
 	}
 	c := newCall(wire.OpGetAttr, &in.InHeader)
@@ -144,6 +153,8 @@ var setBits = [...]struct{ kernel, wire uint32 }{
 func (f *files) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	c := newCall(wire.OpSetAttr, &in.InHeader)
 	defer c.free()
+	f.takeDir(in.NodeId) // it is old from now on
+	defer f.takeDir(in.NodeId)
 	c.req.Node = in.NodeId
 	if fh, ok := in.GetFh(); ok {
 		c.req.Handle = fh
@@ -211,7 +222,11 @@ func (f *files) remove(cancel <-chan struct{}, op wire.Op, header *fuse.InHeader
 	c := newCall(op, header)
 	defer c.free()
 	c.req.Node, c.req.Name = header.NodeId, name
-	return f.do(cancel, c)
+	st := f.do(cancel, c)
+	if st == fuse.OK && op != wire.OpRemoveXattr {
+		f.noteDir(header.NodeId, &c.rep.Dir)
+	}
+	return st
 }
 
 func (f *files) Unlink(cancel <-chan struct{}, header *fuse.InHeader, name string) fuse.Status {
@@ -238,7 +253,13 @@ func (f *files) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newNa
 	if flags != 0 {
 		return fuse.EINVAL
 	}
-	return f.do(cancel, c)
+	f.takeDir(in.Newdir)
+	defer f.takeDir(in.Newdir)
+	st := f.do(cancel, c)
+	if st == fuse.OK {
+		f.noteDir(in.NodeId, &c.rep.Dir)
+	}
+	return st
 }
 
 func (f *files) StatFs(cancel <-chan struct{}, header *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
@@ -270,6 +291,9 @@ func (f *files) xattr(cancel <-chan struct{}, op wire.Op, header *fuse.InHeader,
 }
 
 func (f *files) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
+	if f.isPlain(header.NodeId, attr) {
+		return 0, fuse.ENODATA
+	}
 	return f.xattr(cancel, wire.OpGetXattr, header, attr, dest)
 }
 
@@ -280,6 +304,8 @@ func (f *files) ListXAttr(cancel <-chan struct{}, header *fuse.InHeader, dest []
 func (f *files) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	c := newCall(wire.OpSetXattr, &in.InHeader)
 	defer c.free()
+	f.notPlain(in.NodeId)
+	defer f.notPlain(in.NodeId)
 	c.req.Node, c.req.Name, c.req.Data = in.NodeId, attr, data
 	if in.Flags&unix.XATTR_CREATE != 0 {
 		c.req.Flags |= wire.XattrCreate

@@ -83,6 +83,7 @@ type FS struct {
 	dev        uint64
 	conn       *conn
 	files      *files
+	ballast    []byte        // see ballast
 	served     chan struct{} // closed when the kernel asks nothing any more
 
 	unmount sync.Mutex
@@ -118,12 +119,22 @@ func mount(ctx context.Context, open func(context.Context) (net.Conn, error), mo
 		c.fail(err)
 		return nil, err
 	}
-	m := &FS{mountpoint: mountpoint, conn: c, files: newFiles(c, opts), served: make(chan struct{})}
+	m := &FS{ballast: ballast(opts), mountpoint: mountpoint, conn: c, files: newFiles(c, opts), served: make(chan struct{})}
 	if err := m.attach(&root.Attr, opts); err != nil {
 		c.fail(err)
 		return nil, err
 	}
 	return m, nil
+}
+
+// ballast is memory that is never touched, so that it is none. It makes the
+// garbage collector run less often: each run throws away go-fuse's buffers, of
+// 1 MiB each, and new ones have to be cleared.
+func ballast(opts Options) []byte {
+	if opts.Small {
+		return nil
+	}
+	return make([]byte, 32<<20)
 }
 
 // attach mounts, and starts to answer the kernel.

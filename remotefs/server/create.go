@@ -43,6 +43,7 @@ func (s *session) make(n *node, req *wire.Request, rep *wire.Reply) error {
 	if err != nil || !masked {
 		return err
 	}
+	rep.Entry.Flags |= wire.EntryPlain
 	return s.restoreMode(&rep.Entry, mode)
 }
 
@@ -193,6 +194,9 @@ func (s *session) created(n *node, fd int, mode uint32, rep *wire.Reply) error {
 	if err != nil {
 		unix.Close(fd)
 		return err
+	}
+	if !n.hasDefaultACL() {
+		rep.Entry.Flags |= wire.EntryPlain
 	}
 	rep.Handle, err = s.open(n, rep.Entry.Node, fd, false)
 	if err != nil {

@@ -73,22 +73,35 @@ func (s *session) handleNode(n *node, req *wire.Request, rep *wire.Reply, buf []
 		return unix.EROFS
 	}
 	switch req.Op {
+	case wire.OpSymlink, wire.OpMknod, wire.OpMkdir, wire.OpLink, wire.OpCreate, wire.OpUnlink, wire.OpRmdir, wire.OpRename:
+		if err := s.change(n, req, rep); err != nil {
+			return err
+		}
+		// The client's kernel asks next.
+		st, err := statFD(n.fd)
+		rep.Dir = s.attr(n, &st)
+		return err
 	case wire.OpSetAttr:
 		return s.setAttr(n, req, rep)
-	case wire.OpSymlink, wire.OpMknod, wire.OpMkdir, wire.OpLink, wire.OpCreate:
-		return s.make(n, req, rep)
 	case wire.OpTmpfile:
 		return s.tmpfile(n, req, rep)
-	case wire.OpUnlink, wire.OpRmdir:
-		return s.unlink(n, req)
-	case wire.OpRename:
-		return s.rename(n, req)
 	case wire.OpSetXattr:
 		return s.setXattr(n, req)
 	case wire.OpRemoveXattr:
 		return s.removeXattr(n, req)
 	}
 	return unix.ENOSYS
+}
+
+// change changes the names in a directory.
+func (s *session) change(n *node, req *wire.Request, rep *wire.Reply) error {
+	switch req.Op {
+	case wire.OpUnlink, wire.OpRmdir:
+		return s.unlink(n, req)
+	case wire.OpRename:
+		return s.rename(n, req)
+	}
+	return s.make(n, req, rep)
 }
 
 // oneWay does what has no reply.

@@ -79,6 +79,7 @@ const (
 
 	fEntry // a reply's: the node and its attributes
 	fAttr
+	fDir // the attributes of the directory that was changed
 	fStatFS
 	fVersion
 )
@@ -98,15 +99,15 @@ var layouts = [opEnd]layout{
 	OpGetAttr:     {name: "getattr", request: []field{fNode, fHandle}, reply: []field{fAttr}},
 	OpSetAttr:     {name: "setattr", request: []field{fNode, fHandle, fSet}, reply: []field{fAttr}},
 	OpReadlink:    {name: "readlink", request: []field{fNode}, reply: []field{fData}},
-	OpSymlink:     {name: "symlink", request: []field{fNode, fName, fTarget, fCaller}, reply: []field{fEntry}},
-	OpMknod:       {name: "mknod", request: []field{fNode, fName, fMode, fUmask, fDevice, fCaller}, reply: []field{fEntry}},
-	OpMkdir:       {name: "mkdir", request: []field{fNode, fName, fMode, fUmask, fCaller}, reply: []field{fEntry}},
-	OpUnlink:      {name: "unlink", request: []field{fNode, fName}},
-	OpRmdir:       {name: "rmdir", request: []field{fNode, fName}},
-	OpRename:      {name: "rename", request: []field{fNode, fName, fNode2, fName2, fFlags}},
-	OpLink:        {name: "link", request: []field{fNode, fName, fNode2}, reply: []field{fEntry}},
+	OpSymlink:     {name: "symlink", request: []field{fNode, fName, fTarget, fCaller}, reply: []field{fEntry, fDir}},
+	OpMknod:       {name: "mknod", request: []field{fNode, fName, fMode, fUmask, fDevice, fCaller}, reply: []field{fEntry, fDir}},
+	OpMkdir:       {name: "mkdir", request: []field{fNode, fName, fMode, fUmask, fCaller}, reply: []field{fEntry, fDir}},
+	OpUnlink:      {name: "unlink", request: []field{fNode, fName}, reply: []field{fDir}},
+	OpRmdir:       {name: "rmdir", request: []field{fNode, fName}, reply: []field{fDir}},
+	OpRename:      {name: "rename", request: []field{fNode, fName, fNode2, fName2, fFlags}, reply: []field{fDir}},
+	OpLink:        {name: "link", request: []field{fNode, fName, fNode2}, reply: []field{fEntry, fDir}},
 	OpOpen:        {name: "open", request: []field{fNode, fFlags, fSize}, reply: []field{fHandle, fFlags, fAttr, fData}},
-	OpCreate:      {name: "create", request: []field{fNode, fName, fFlags, fMode, fUmask, fCaller}, reply: []field{fHandle, fFlags, fEntry}},
+	OpCreate:      {name: "create", request: []field{fNode, fName, fFlags, fMode, fUmask, fCaller}, reply: []field{fHandle, fFlags, fEntry, fDir}},
 	OpTmpfile:     {name: "tmpfile", request: []field{fNode, fFlags, fMode, fUmask, fCaller}, reply: []field{fHandle, fFlags, fEntry}},
 	OpRead:        {name: "read", request: []field{fHandle, fOffset, fSize}, reply: []field{fData}},
 	OpWrite:       {name: "write", request: []field{fHandle, fOffset, fFlags, fData}, reply: []field{fSize}},
@@ -297,6 +298,8 @@ type Reply struct {
 	Size           uint32
 	Offset, Length uint64
 	Entry          Entry
+	// Dir is what has become of the directory in which something was changed.
+	Dir            Attr
 	Lock           Lock
 	StatFS         StatFS
 	Magic, Version uint32
@@ -322,6 +325,8 @@ func (r *Reply) AppendBody(op Op, b []byte) []byte {
 			b = r.Entry.append(b)
 		case fAttr:
 			b = r.Entry.Attr.append(b)
+		case fDir:
+			b = r.Dir.append(b)
 		case fLock:
 			b = r.Lock.append(b)
 		case fStatFS:
@@ -357,6 +362,8 @@ func (r *Reply) ParseBody(op Op, body []byte) error {
 			r.Entry = d.entry()
 		case fAttr:
 			r.Entry.Attr = d.attr()
+		case fDir:
+			r.Dir = d.attr()
 		case fLock:
 			r.Lock = d.lock()
 		case fStatFS:

@@ -50,6 +50,7 @@ func sampleReply(op Op) *Reply {
 	r := &Reply{
 		Handle: 0x33, Flags: OpenedStream, Size: 4, Offset: 0x66, Length: 0x88,
 		Entry:  Entry{Node: 0x11, Flags: EntryVolatile, Attr: sampleAttr},
+		Dir:    Attr{Ino: 2, Mode: 0o40755, Nlink: 3, Blksize: 512},
 		Lock:   Lock{Start: 1, End: 2, Type: LockRead, PID: 3},
 		StatFS: StatFS{Blocks: 1, Bfree: 2, Bavail: 3, Files: 4, Ffree: 5, Bsize: 6, Frsize: 7, NameLen: 255},
 		Magic:  Magic, Version: Version,
