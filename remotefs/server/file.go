@@ -4,6 +4,8 @@
 package server
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/remotefs/wire"
@@ -190,7 +192,7 @@ func (s *session) flush(req *wire.Request) error {
 // fsync takes files and directories.
 func (s *session) fsync(req *wire.Request) error {
 	h, err := s.use(req.Handle, false)
-	if err == unix.EBADF {
+	if errors.Is(err, unix.EBADF) {
 		h, err = s.use(req.Handle, true)
 	}
 	if err != nil {
