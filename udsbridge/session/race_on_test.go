@@ -1,0 +1,9 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build race
+
+package session
+
+// raceDetector says that everything takes many times as long.
+const raceDetector = true
