@@ -117,6 +117,10 @@ BENCHES = $(filter-out bench-vm,$(shell sed -n 's/^\(bench-[a-z]*\):.*/\1/p' $(f
 bench: ready ## Run every benchmark, one after the other, on a machine that should be idle
 	@for bench in $(BENCHES); do $(MAKE) --no-print-directory "$$bench"; done
 
+.PHONY: bench-link
+bench-link: ## Measure a stream of the link against the bare connection below it
+	@$(GO) run ./integration/bench/link --out $(BUILD)/bench/link.json
+
 .PHONY: bench-run
 bench-run: ready ## Time docker run and ctr run against the same stock daemons
 	@$(LAB) bench-run --out $(BUILD)/bench/run.json

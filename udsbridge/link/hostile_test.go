@@ -24,8 +24,8 @@ import (
 // patience is more than anything here takes.
 const patience = 30 * time.Second
 
-// clear returns a preamble without TLS for a target, made by hand.
-func clear(target string) []byte {
+// plainly returns a preamble without TLS for a target, made by hand.
+func plainly(target string) []byte {
 	return append([]byte{'O', 'F', 'F', 'L', 0, 1, 0, byte(len(target))}, target...)
 }
 
@@ -33,11 +33,9 @@ func clear(target string) []byte {
 func dialRaw(t *testing.T, l *link.Listener) net.Conn {
 	t.Helper()
 	a := l.Addr()
-	network, address := "tcp", ""
-	if a.Scheme == link.SchemeUnix {
-		network, address = "unix", a.Path
-	} else {
-		address = a.String()[len("tcp://"):]
+	network, address := "unix", a.Path
+	if a.Scheme == link.SchemeTCP {
+		network, address = "tcp", a.String()[len("tcp://"):]
 	}
 	c, err := net.Dial(network, address)
 	require.NoError(t, err)
@@ -65,9 +63,9 @@ func TestBadPreamble(t *testing.T) {
 		{"unknown flag", "OFFL\x00\x01\x80\x05agent", "preamble with unknown flags 0x80"},
 		{"no target", "OFFL\x00\x01\x00\x00", `target kind "" is neither "agent" nor "shim"`},
 		{"too long", "OFFL\x00\x01\x00\xff", "target is 255 bytes, more than 165"},
-		{"path", string(clear("shim/../etc")), `target: namespace ".." is not an identifier (letters and digits, with single '.', '_' or '-' between them)`},
-		{"control characters", string(clear("shim/a/b\x00\n")), `target: id "b\x00\n" is not an identifier (letters and digits, with single '.', '_' or '-' between them)`},
-		{"agent that is made", string(clear("agent?create")), `target "agent": the agent has no namespace and no id, and is not created`},
+		{"path", string(plainly("shim/../etc")), `target: namespace ".." is not an identifier (letters and digits, with single '.', '_' or '-' between them)`},
+		{"control characters", string(plainly("shim/a/b\x00\n")), `target: id "b\x00\n" is not an identifier (letters and digits, with single '.', '_' or '-' between them)`},
+		{"agent that is made", string(plainly("agent?create")), `target "agent": the agent has no namespace and no id, and is not created`},
 		{"TLS where there is none", "OFFL\x00\x01\x01\x05agent", "there is no TLS at this address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,7 +96,7 @@ func TestBadPreamble(t *testing.T) {
 func TestNothingBeyondPreamble(t *testing.T) {
 	l := listen(t, "unix://"+filepath.Join(t.TempDir(), "s"), link.Security{})
 	conn := dialRaw(t, l)
-	_, err := conn.Write(append(clear("agent"), "and more"...))
+	_, err := conn.Write(append(plainly("agent"), "and more"...))
 	require.NoError(t, err)
 	in, err := l.Accept()
 	require.NoError(t, err)
@@ -233,7 +231,7 @@ func TestProtectionMismatch(t *testing.T) {
 	})
 	t.Run("handed over", func(t *testing.T) {
 		l := listen(t, w.address(t), insecure)
-		_, err := dialRaw(t, l).Write(clear("agent"))
+		_, err := dialRaw(t, l).Write(plainly("agent"))
 		require.NoError(t, err)
 		in, err := l.Accept()
 		require.NoError(t, err)

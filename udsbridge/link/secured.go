@@ -5,6 +5,7 @@ package link
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"sync"
 	"syscall"
@@ -183,7 +184,7 @@ func (c *records) tryFlush() (bool, error) {
 	switch {
 	case err != nil:
 		return false, err
-	case werr == syscall.EAGAIN || werr == syscall.EINTR:
+	case errors.Is(werr, syscall.EAGAIN) || errors.Is(werr, syscall.EINTR):
 		return false, nil
 	case werr != nil:
 		return false, werr

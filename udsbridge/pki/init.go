@@ -162,7 +162,7 @@ func newCA(now time.Time, validity time.Duration) (pair, error) {
 }
 
 // issue makes a certificate for one end.
-func (ca pair) issue(role Role, now time.Time, validity time.Duration, sans []string) (pair, error) {
+func (p pair) issue(role Role, now time.Time, validity time.Duration, sans []string) (pair, error) {
 	uri, err := url.Parse(role.URI())
 	if err != nil {
 		return pair{}, err
@@ -182,7 +182,7 @@ func (ca pair) issue(role Role, now time.Time, validity time.Duration, sans []st
 			t.DNSNames = append(t.DNSNames, san)
 		}
 	}
-	return newPair(t, &ca)
+	return newPair(t, &p)
 }
 
 // newPair makes a key and has its certificate signed by ca, or by itself.

@@ -141,7 +141,7 @@ func TestLoadTLS(t *testing.T) {
 }
 
 // handshake has both ends meet and returns the errors of both.
-func handshake(t *testing.T, l net.Listener, client, server *tls.Config) (clientErr, serverErr error, resumed bool) {
+func handshake(t *testing.T, l net.Listener, client, server *tls.Config) (resumed bool, clientErr, serverErr error) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -167,7 +167,7 @@ func handshake(t *testing.T, l net.Listener, client, server *tls.Config) (client
 		_, clientErr = conn.Read(make([]byte, 1))
 	}
 	c.Close()
-	return clientErr, <-done, conn.ConnectionState().DidResume
+	return conn.ConnectionState().DidResume, clientErr, <-done
 }
 
 func load(t *testing.T, role pki.Role, dir string) *tls.Config {
@@ -192,7 +192,7 @@ func TestResumption(t *testing.T) {
 	client, server := load(t, pki.RoleDPU, dir), load(t, pki.RoleHost, dir)
 	l := listen(t)
 	for i := range 3 {
-		cerr, serr, resumed := handshake(t, l, client, server)
+		resumed, cerr, serr := handshake(t, l, client, server)
 		require.NoError(t, errors.Join(cerr, serr))
 		require.Equal(t, i > 0, resumed)
 	}
@@ -203,7 +203,7 @@ func TestResumption(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
 	}
-	cerr, serr, _ := handshake(t, l, client, server)
+	_, cerr, serr := handshake(t, l, client, server)
 	require.Error(t, cerr)
 	require.Error(t, serr)
 }
@@ -217,7 +217,7 @@ func TestWrongEnds(t *testing.T) {
 	own, err := tls.LoadX509KeyPair(p.cert, p.key)
 	require.NoError(t, err)
 	asServer.Certificates = []tls.Certificate{own}
-	cerr, _, _ := handshake(t, listen(t), dpu, asServer)
+	_, cerr, _ := handshake(t, listen(t), dpu, asServer)
 	require.Error(t, cerr)
 	require.ErrorAs(t, cerr, new(*pki.CertificateError))
 }

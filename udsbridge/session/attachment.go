@@ -4,6 +4,7 @@
 package session
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -74,8 +75,10 @@ func direct(conn net.Conn) net.Conn {
 // done keeps a call's result and reports whether the call is over.
 func (v *vector) done(n int, err error) bool {
 	v.n, v.err = max(n, 0), err
-	return err != unix.EAGAIN && err != unix.EINTR
+	return err == nil || !isAgain(err)
 }
+
+func isAgain(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) }
 
 // read fills b, or the beginning of it and no more if that is what has arrived.
 // What is beyond b goes into more, which may be empty.
@@ -139,7 +142,7 @@ func (a *attachment) tryWrite(bufs [][]byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if a.out.err == unix.EAGAIN || a.out.err == unix.EINTR {
+	if isAgain(a.out.err) {
 		return 0, nil
 	}
 	return a.out.n, a.out.err

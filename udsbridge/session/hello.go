@@ -6,6 +6,7 @@ package session
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -93,7 +94,7 @@ func (h hello) encode() []byte {
 	binary.BigEndian.PutUint16(b[4:], version)
 	copy(b[8:], h.id[:])
 	binary.BigEndian.PutUint32(b[24:], h.attempt)
-	h.terms.put(b[28:])
+	h.put(b[28:])
 	return b
 }
 
@@ -141,7 +142,7 @@ func (a answer) encode() []byte {
 	binary.BigEndian.PutUint16(b[4:], version)
 	binary.BigEndian.PutUint16(b[6:], uint16(a.code))
 	copy(b[8:], a.id[:])
-	a.terms.put(b[28:])
+	a.put(b[28:])
 	binary.BigEndian.PutUint16(b[48:], uint16(len(reason)))
 	return append(b, reason...)
 }
@@ -185,7 +186,7 @@ func readAnswer(r io.Reader) (answer, error) {
 
 // noEOF makes an end that comes too early recognisable.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

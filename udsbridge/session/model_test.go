@@ -160,7 +160,7 @@ func (m *model) arrive(e *modelEnd, n int) bool {
 	for {
 		n, err := e.at.frames.read()
 		if err != nil {
-			if err != errNothing {
+			if !errors.Is(err, errNothing) {
 				m.failf("read: %w", err)
 			}
 			return true
@@ -207,15 +207,15 @@ func (m *model) open(e *modelEnd) {
 }
 
 // write writes up to n bytes, as Stream.Write does.
-func (m *model) write(e *modelEnd, st *modelStream, n int) bool {
+func (m *model) write(e *modelEnd, st *modelStream, n int) {
 	f := st.flow
 	if st.finished || f.writeError() != nil {
-		return false
+		return
 	}
 	n = min(n, maxPayload)
 	room := e.core.room(n)
 	if f.credit <= 0 || room <= 0 {
-		return false
+		return
 	}
 	n = min(n, f.credit, max(room, smallPayload))
 	p := make([]byte, n)
@@ -233,7 +233,6 @@ func (m *model) write(e *modelEnd, st *modelStream, n int) bool {
 		}
 	}
 	st.written += n
-	return true
 }
 
 // read reads up to n bytes and checks each.

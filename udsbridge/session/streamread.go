@@ -18,7 +18,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 	var views [8][]byte
 	view := st.flow.queue.view(views[:0:8], len(p))
-	n := 0
+	var n int
 	if min(len(p), st.flow.queue.size) <= smallPayload {
 		n = gather(p, view)
 	} else {
