@@ -125,6 +125,10 @@ bench-link: ## Measure a stream of the link against the bare connection below it
 bench-run: ready ## Time docker run and ctr run against the same stock daemons
 	@$(LAB) bench-run --out $(BUILD)/bench/run.json
 
+.PHONY: bench-bridge
+bench-bridge: build ## Measure bridged unix sockets against plain ones, TCP, socat and ssh -L
+	@$(GO) run ./integration/bench/bridge --udsbridge $(BUILD)/bin/udsbridge --out $(BUILD)/bench/bridge.json
+
 .PHONY: bench-net
 bench-net: ready ## Measure the networks of containers against stock docker's bridge and the link itself
 	@$(STATIC_BUILD) -o $(BUILD)/peer ./integration/bench/net/peer
