@@ -8,14 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/container-offload/offload/udsbridge/bridge/hook"
 	"github.com/container-offload/offload/udsbridge/bridge/policy"
+	"github.com/container-offload/offload/udsbridge/bridge/wire"
 	"github.com/container-offload/offload/udsbridge/session"
 )
 
@@ -56,6 +59,7 @@ type Bridge struct {
 	log     *slog.Logger
 	runtime string
 	dirs    []string
+	hello   wire.Hello
 	files   FileServer
 	poller  *poller
 	joints  atomic.Int64
@@ -64,6 +68,7 @@ type Bridge struct {
 	mu      sync.Mutex
 	serve   []policy.Serve
 	connect []*prefix
+	peers   []*peer
 	current *peer      // the latest that serves, or nil
 	hook    *hook.Hook // nil until a rule needs one
 	problem string
@@ -84,6 +89,7 @@ func New(o Options) (*Bridge, error) {
 		return nil, fmt.Errorf("start bridge: %w", err)
 	}
 	b := &Bridge{log: log, runtime: o.Runtime, dirs: o.Dirs, files: o.Files, poller: p, serve: slices.Clone(o.Serve)}
+	b.hello = helloOf(o)
 	if err := b.clearRuntime(); err != nil {
 		p.close()
 		return nil, fmt.Errorf("start bridge: %w", err)
@@ -95,6 +101,17 @@ func New(o Options) (*Bridge, error) {
 		}
 	}
 	return b, nil
+}
+
+// helloOf returns what a bridge says of itself.
+func helloOf(o Options) wire.Hello {
+	// Without an id, bridges of machines without one count as the same if their
+	// runtime directories are.
+	id, _ := os.ReadFile("/etc/machine-id")
+	return wire.Hello{
+		Version: wire.Version, Name: strings.TrimSpace(string(id)) + " " + o.Runtime,
+		Instance: rand.Uint64(), Dirs: o.Dirs,
+	}
 }
 
 // Serve serves a peer's connections on a session, and leads programs here to that
@@ -116,6 +133,7 @@ func (b *Bridge) attach(s *session.Session) (*peer, error) {
 		return nil, errors.New("bridge is closed")
 	}
 	p := newPeer(b, s)
+	b.peers = append(b.peers, p)
 	b.current = p
 	return p, nil
 }
@@ -124,6 +142,7 @@ func (b *Bridge) attach(s *session.Session) (*peer, error) {
 func (b *Bridge) detach(p *peer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.peers = slices.DeleteFunc(b.peers, func(o *peer) bool { return o == p })
 	if b.current != p {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/container-offload/offload/udsbridge/bridge/policy"
@@ -17,7 +18,7 @@ import (
 
 // control asks the peer what sockets it has, and keeps the mirrors in step.
 func (p *peer) control(ctx context.Context) {
-	st, err := p.open(wire.ServiceControl, wire.Hello{Version: wire.Version, Dirs: p.b.dirs}.Encode())
+	st, err := p.open(wire.ServiceControl, p.b.hello.Encode())
 	if err != nil {
 		p.b.log.Debug("bridge: ask peer for its sockets", "error", err)
 		return
@@ -113,8 +114,35 @@ func (p *peer) hello(h wire.Hello) {
 	select {
 	case <-p.helloed:
 	default:
-		p.dirs = h.Dirs
+		p.theirs = h
 		close(p.helloed)
+		go p.b.supersede(h)
+	}
+}
+
+// supersede ends the connections of earlier runs of a peer's bridge. Their sessions
+// may wait for a link that nobody will bring back.
+func (b *Bridge) supersede(h wire.Hello) {
+	b.mu.Lock()
+	peers := slices.Clone(b.peers)
+	b.mu.Unlock()
+	for _, p := range peers {
+		p.mu.Lock()
+		old := p.theirs.Name == h.Name && p.theirs.Instance != h.Instance && p.theirs.Version != 0
+		p.mu.Unlock()
+		if old {
+			p.abandon()
+		}
+	}
+}
+
+// abandon ends all connections of a peer.
+func (p *peer) abandon() {
+	p.mu.Lock()
+	joints := slices.Collect(maps.Keys(p.joints))
+	p.mu.Unlock()
+	for _, j := range joints {
+		j.fail(errors.New("the peer's bridge was restarted"))
 	}
 }
 
@@ -127,8 +155,7 @@ func (p *peer) answerControl(ctx context.Context, st *session.Stream) {
 		return
 	}
 	p.hello(h)
-	hello := wire.Hello{Version: wire.Version, Dirs: p.b.dirs}
-	if _, err := st.Write(wire.AppendFrame(nil, wire.FrameHello, hello.Encode())); err != nil {
+	if _, err := st.Write(wire.AppendFrame(nil, wire.FrameHello, p.b.hello.Encode())); err != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)

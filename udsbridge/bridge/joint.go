@@ -87,6 +87,9 @@ func (p *peer) join(j *joint) error {
 	j.id = id
 	j.out = running
 	p.b.joints.Add(1)
+	p.mu.Lock()
+	p.joints[j] = struct{}{}
+	p.mu.Unlock()
 	j.mu.Lock()
 	j.in = parked
 	if j.kind == writeEnd {
@@ -168,6 +171,9 @@ func (j *joint) endLocked(direction *progress) {
 	j.peer.b.poller.remove(j.fd, j.id)
 	unix.Close(j.fd)
 	j.st.Close()
+	j.peer.mu.Lock()
+	delete(j.peer.joints, j)
+	j.peer.mu.Unlock()
 	if j.kept != nil {
 		j.kept.end()
 	}

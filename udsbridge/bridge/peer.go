@@ -28,12 +28,13 @@ type peer struct {
 	watch     chan struct{} // has something if the prefixes have changed
 
 	mu sync.Mutex
-	// dirs are what the peer opens by path; helloed is closed once they are known.
-	dirs    []string
+	// theirs is what the peer says of itself; helloed is closed once it has.
+	theirs  wire.Hello
 	helloed chan struct{}
 	// Streams of passed descriptors that have come, and those that are waited for.
 	arrived map[uint64]*session.Stream
 	awaited map[uint64]chan *session.Stream
+	joints  map[*joint]struct{}
 }
 
 func newPeer(b *Bridge, s *session.Session) *peer {
@@ -43,6 +44,7 @@ func newPeer(b *Bridge, s *session.Session) *peer {
 		helloed: make(chan struct{}),
 		arrived: make(map[uint64]*session.Stream),
 		awaited: make(map[uint64]chan *session.Stream),
+		joints:  make(map[*joint]struct{}),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,7 @@ func (x *prefix) sweep() error {
 	if strings.HasPrefix(x.base, "@") {
 		return nil
 	}
+	x.adopt(x.base)
 	err := filepath.WalkDir(x.base, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type() == fs.ModeSocket && isMirror(path) && isDead(path) {
 			err = os.Remove(path)
@@ -130,12 +132,24 @@ func (x *prefix) makeDirs(dir string) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
+		x.adopt(dir)
 		return nil
 	case err != nil:
 		return fmt.Errorf("make directory for mirrors: %w", err)
 	}
+	// A file system without such attributes keeps the directory after a crash.
+	_ = unix.Lsetxattr(dir, mark, []byte{1}, 0)
 	x.dirs = append(x.dirs, dir)
 	return nil
+}
+
+// adopt takes over directories that a killed bridge has made.
+func (x *prefix) adopt(dir string) {
+	if !isMirror(dir) || slices.Contains(x.dirs, dir) {
+		return
+	}
+	x.adopt(filepath.Dir(dir))
+	x.dirs = append(x.dirs, dir)
 }
 
 // removeDirs removes the directories that were made and are empty again.

@@ -294,5 +294,5 @@ func (p *peer) peerDirs() []string {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.dirs
+	return p.theirs.Dirs
 }

@@ -3,7 +3,10 @@
 
 package wire
 
-import "strings"
+import (
+	"math"
+	"strings"
+)
 
 const (
 	// MaxPrefixes is how many prefixes one side may watch.
@@ -18,6 +21,10 @@ const (
 // ServiceControl, and the payload of the FrameHello that answers it.
 type Hello struct {
 	Version uint32
+	// Name tells one bridge of a machine from others, Instance one run of it from the
+	// next. A new run means that the connections of the one before are dead.
+	Name     string
+	Instance uint64
 	// Dirs are the directories whose files the sender opens by path when a
 	// descriptor of one is passed to it.
 	Dirs []string
@@ -27,6 +34,8 @@ type Hello struct {
 func (h Hello) Encode() []byte {
 	var w writer
 	w.number(uint64(h.Version))
+	w.text(h.Name)
+	w.number(h.Instance)
 	encodePaths(&w, h.Dirs)
 	return w.b
 }
@@ -38,6 +47,8 @@ func ParseHello(b []byte) (Hello, error) {
 	if r.err == nil && h.Version != Version {
 		return Hello{}, malformed("peer speaks version %d of the bridge's protocol, not %d", h.Version, Version)
 	}
+	h.Name = r.text("name", maxPath)
+	h.Instance = r.number("instance", math.MaxUint64)
 	h.Dirs = parsePaths(&r, maxDirs)
 	if err := r.end(); err != nil {
 		return Hello{}, err

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var (
 	aConnect = Connect{Kind: SeqPacket, Path: "/run/app/s", Who: Credentials{PID: 300, UID: 1000, GID: 100, Groups: []uint32{100, 27}}, Source: "@client"}
 	aReply   = Reply{Errno: syscall.ECONNREFUSED, Reason: "nobody listens"}
-	aHello   = Hello{Version: Version, Dirs: []string{"/srv", "/"}}
+	aHello   = Hello{Version: Version, Name: "machine /run/udsbridge", Instance: 1<<63 + 5, Dirs: []string{"/srv", "/"}}
 	aWatch   = Watch{Prefixes: []string{"/run/app", "@name"}}
 	aSockets = Sockets{Prefix: "/run/app", Problem: "one is missing", List: []Socket{
 		{Name: "", Kind: Stream, Live: true, Mode: 0o660, UID: 1, GID: 2}, {Name: "d/s", Mode: 0o777},
