@@ -22,6 +22,7 @@ const (
 	messageSocket             // carries messages both ways
 	readEnd                   // of a pipe: is only read
 	writeEnd                  // of a pipe: is only written
+	terminalEnd               // a terminal, or the master of one
 )
 
 // progress is what one direction of a joint is doing.
@@ -50,6 +51,7 @@ type joint struct {
 	onReply func(wire.Reply)
 	// onEnd, if set, is called once, when the descriptor has been closed.
 	onEnd func()
+	term  *terminal // of a terminalEnd
 	// dec is out's.
 	dec wire.Decoder
 
@@ -283,7 +285,7 @@ func (j *joint) send(t wire.FrameType, payload []byte) error {
 
 // noMore is the end of what the descriptor gives.
 func (j *joint) noMore() {
-	if j.kind == readEnd || isGone(j.fd) {
+	if j.kind == readEnd || j.kind == terminalEnd || isGone(j.fd) {
 		j.localGone()
 		return
 	}

@@ -82,6 +82,8 @@ func (j *joint) take(f wire.Frame) error {
 		}
 		j.shutdown(unix.SHUT_RD)
 		return nil
+	case wire.FrameTerminal:
+		return j.follow(f.Payload)
 	case wire.FrameClose:
 		return errOver
 	case wire.FrameRefused:
@@ -135,6 +137,9 @@ func (j *joint) shutdown(how int) {
 
 // deliver writes bytes or one message to the descriptor, with descriptors.
 func (j *joint) deliver(b []byte, fds []int) error {
+	if len(b) == 0 && j.kind == terminalEnd {
+		return j.endOfInput()
+	}
 	if len(b) == 0 && j.kind != messageSocket {
 		return nil
 	}
@@ -159,7 +164,7 @@ func (j *joint) deliver(b []byte, fds []int) error {
 				return err
 			}
 		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.ECONNREFUSED):
+		case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EIO):
 			return j.unwanted()
 		default:
 			return fmt.Errorf("write to bridged descriptor: %w", err)
@@ -168,8 +173,11 @@ func (j *joint) deliver(b []byte, fds []int) error {
 }
 
 func (j *joint) write(b, oob []byte) (int, error) {
-	if j.kind == writeEnd {
+	switch j.kind {
+	case writeEnd:
 		return unix.Write(j.fd, b)
+	case terminalEnd:
+		return j.writeTerminal(b)
 	}
 	return unix.SendmsgN(j.fd, b, oob, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
@@ -192,7 +200,7 @@ func (j *joint) awaitRoom() error {
 // unwanted tells the peer that nobody reads here any more. If the program has
 // closed its end, in says so instead.
 func (j *joint) unwanted() error {
-	if j.kind == writeEnd || isGone(j.fd) {
+	if j.kind == writeEnd || j.kind == terminalEnd || isGone(j.fd) {
 		return nil
 	}
 	return j.send(wire.FrameShutRead, nil)

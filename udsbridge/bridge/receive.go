@@ -61,6 +61,8 @@ func (j *joint) receiveOnce(s *scratch) (int, error) {
 			err = errNoMore
 		}
 		return max(n, 0), err
+	case terminalEnd:
+		return j.receiveTerminal(s.data[wire.HeaderSize:])
 	case messageSocket:
 		if err := s.fit(j.fd); err != nil {
 			return 0, err

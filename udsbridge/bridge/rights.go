@@ -85,6 +85,8 @@ func (p *peer) offer(f *wire.File, fd int, k *keeper) error {
 	case wire.FileContent:
 		go sendContent(st, fd, int64(f.Size))
 		return nil
+	case wire.FileTerminal:
+		return p.offerTerminal(st, f, fd)
 	case wire.FileEvent:
 		c, err := p.count(st, fd, f.Semaphore)
 		if err == nil {
@@ -166,6 +168,8 @@ func (p *peer) take(f wire.File, k *keeper) (int, error) {
 		return p.takeSocket(st, f)
 	case wire.FileContent:
 		return receiveContent(st, f)
+	case wire.FileTerminal:
+		return p.takeTerminal(st, f)
 	case wire.FileEvent:
 		return p.takeEvent(st, f, k)
 	case wire.FileServed:

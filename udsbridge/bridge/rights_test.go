@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/udsbridge/bridge/wire"
 )
 
 // passFile sends a message with a descriptor from one end, receives it at the other
@@ -270,4 +272,96 @@ func signal(t testing.TB, from, to *os.File, n uint64) {
 		}
 		return got >= n // more is a signal too many, which waiters must bear
 	}, "signal of %d", n)
+}
+
+// A passed terminal is one: it has the size and the settings of the sender's, which
+// follows what the receiver's program sets.
+func TestPassTerminal(t *testing.T) {
+	eachWay(t, func(t *testing.T, from, to *net.UnixConn) {
+		master, slave, err := openTerminal(wire.File{Read: true, Write: true, Terminal: plainTerminal(t)})
+		require.NoError(t, err)
+		require.NoError(t, unix.IoctlSetPointerInt(master, unix.TIOCPKT, 0))
+		user, mine := os.NewFile(uintptr(master), "user"), os.NewFile(uintptr(slave), "mine")
+		defer user.Close()
+		defer mine.Close()
+		require.NoError(t, set(slave, plainTerminal(t), 0))
+		dup, err := unix.FcntlInt(mine.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		require.NoError(t, err)
+		require.NoError(t, user.SetDeadline(time.Now().Add(20*time.Second)))
+
+		theirs := passFile(t, from, to, os.NewFile(uintptr(dup), "dup"))
+		fd := int(theirs.Fd())
+		s, err := settingsOf(fd)
+		require.NoError(t, err)
+		assert.Equal(t, plainTerminal(t), s)
+
+		// What is typed is echoed once and comes as a line; an end of input as such.
+		_, err = user.WriteString("typed\n")
+		require.NoError(t, err)
+		assert.Equal(t, "typed\r\n", readN(t, user, 7))
+		assert.Equal(t, "typed\n", readFD(t, fd, 6))
+		_, err = user.WriteString("\x04")
+		require.NoError(t, err)
+		assert.Empty(t, readFD(t, fd, 1))
+		_, err = user.WriteString("more\n")
+		require.NoError(t, err)
+		assert.Equal(t, "more\r\n", readN(t, user, 6))
+		assert.Equal(t, "more\n", readFD(t, fd, 5))
+		// What is printed is cooked once.
+		_, err = unix.Write(fd, []byte("printed\n"))
+		require.NoError(t, err)
+		assert.Equal(t, "printed\r\n", readN(t, user, 9))
+
+		raw := s
+		raw.Local &^= unix.ICANON | unix.ECHO
+		raw.Output &^= unix.OPOST
+		require.NoError(t, set(fd, raw, unix.EXTPROC))
+		eventually(t, func() bool {
+			s, err := settingsOf(int(mine.Fd()))
+			return err == nil && s == raw
+		}, "settings")
+		_, err = user.WriteString("k")
+		require.NoError(t, err)
+		assert.Equal(t, "k", readFD(t, fd, 1))
+
+		require.NoError(t, unix.IoctlSetWinsize(int(mine.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: 132}))
+		eventually(t, func() bool {
+			w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+			return err == nil && w.Row == 50 && w.Col == 132
+		}, "size")
+		theirs.Close()
+	})
+}
+
+// plainTerminal is how terminals usually are.
+func plainTerminal(t testing.TB) wire.Terminal {
+	t.Helper()
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	s, err := settingsOf(fd)
+	require.NoError(t, err)
+	s.Rows, s.Columns = 24, 80
+	return s
+}
+
+func readN(t testing.TB, f *os.File, n int) string {
+	t.Helper()
+	b := make([]byte, n)
+	_, err := io.ReadFull(f, b)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// readFD reads once from a descriptor that doesn't block, when it has something.
+func readFD(t testing.TB, fd, n int) string {
+	t.Helper()
+	b := make([]byte, n)
+	got := 0
+	eventually(t, func() bool {
+		var err error
+		got, err = unix.Read(fd, b)
+		return err == nil
+	}, "something to read")
+	return string(b[:got])
 }
