@@ -161,14 +161,13 @@ func (b *Bridge) Close() error {
 		return nil
 	}
 	b.closed = true
-	var errs []error
 	for _, x := range b.connect {
-		errs = append(errs, x.remove())
+		x.remove()
 	}
 	b.connect = nil
-	errs = append(errs, b.unhook())
+	err := b.unhook()
 	go b.retire()
-	return errors.Join(errs...)
+	return err
 }
 
 // retire ends the poller of a closed bridge whose last connection has ended.
@@ -225,7 +224,9 @@ func (b *Bridge) Remove(path string) error {
 		if x.rule.Path == path {
 			b.connect = slices.Delete(b.connect, i, i+1)
 			b.watchAgain()
-			return errors.Join(b.rehook(), x.remove())
+			err := b.rehook()
+			x.remove()
+			return err
 		}
 	}
 	for i, s := range b.serve {

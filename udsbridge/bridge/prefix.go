@@ -180,11 +180,10 @@ func (x *prefix) silence() {
 }
 
 // remove takes all mirrors away.
-func (x *prefix) remove() error {
+func (x *prefix) remove() {
 	for name, m := range x.mirrors {
 		m.close(true)
 		delete(x.mirrors, name)
 	}
 	x.removeDirs()
-	return nil
 }
