@@ -20,7 +20,7 @@ TOOLS := $(BUILD)/tools
 GOLANGCI_VERSION := v2.15.0
 STATICCHECK_VERSION := v0.8.2
 
-STATIC_BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
+STATIC_BUILD = CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '-s -w'
 PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v /offload-lab)
 # What needs a lab, and with it the machine to itself, is tested after the rest.
 UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/network -e /integration/builtin -e /integration/vm/suite)
@@ -164,6 +164,22 @@ vm-ssh-dpu: ## Open a shell on the virtual DPU
 .PHONY: vm-down
 vm-down: ## Stop the two virtual machines
 	@$(LAB) vm down
+
+# Where and what to install: make install DESTDIR=/tmp/tree PREFIX=/usr SIDE=host
+DESTDIR ?=
+PREFIX ?= /usr/local
+SIDE ?= both
+
+.PHONY: install
+install: build ## Install programs, units, manual and completions (SIDE=host or dpu, PREFIX, DESTDIR)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' packaging/install.sh $(BUILD)/bin $(SIDE)
+
+.PHONY: deb
+deb: build ## Build the Debian packages offload-host and offload-dpu, for amd64 and arm64
+	@for arch in amd64 arm64; do \
+		GOARCH=$$arch $(STATIC_BUILD) -o $(BUILD)/deb/$$arch/ $(PROGRAMS); \
+		OFFLOADCTL=$(BUILD)/bin/offloadctl packaging/deb.sh $(BUILD)/deb/$$arch $$arch $(BUILD)/deb; \
+	done
 
 .PHONY: clean
 clean: ## Remove everything that was built
