@@ -146,10 +146,11 @@ func (c *conversation) stop(name string) {
 	}
 	if c.terminal != nil && name == wire.SignalName(unix.SIGTSTP) {
 		// The key would have stopped every process of the job.
-		signal.Reset(unix.SIGTSTP)
+		var handler action
+		setAction(unix.SIGTSTP, &action{}, &handler)
 		_ = unix.Kill(0, unix.SIGTSTP)
 		time.Sleep(settle)
-		signal.Notify(c.signals.c, unix.SIGTSTP)
+		setAction(unix.SIGTSTP, &handler, nil)
 	} else {
 		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
 		time.Sleep(settle)
@@ -171,11 +172,18 @@ func (c *conversation) resume() {
 // waits for it sees that signal. It returns if the signal doesn't end processes.
 func DieBy(sig unix.Signal) {
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	// The runtime has handlers of its own even for signals that were reset. All
-	// zeros is the default action, in the layout of every architecture.
-	var action [4]uint64
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	setAction(sig, &action{}, nil)
 	_ = unix.Kill(unix.Getpid(), sig)
 	// Another thread may be the one that takes it.
 	time.Sleep(time.Second)
+}
+
+// action is what the kernel calls struct sigaction, the same on amd64 and arm64:
+// handler, flags, restorer and mask. All zeros is the default action.
+type action [4]uint64
+
+// setAction changes what a signal does behind the back of the runtime, which
+// keeps handlers of its own even for signals that were reset.
+func setAction(sig unix.Signal, to, old *action) {
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(old)), unsafe.Sizeof(to[0]), 0, 0)
 }
