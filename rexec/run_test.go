@@ -58,7 +58,7 @@ func TestSignalsArePassedOn(t *testing.T) {
 	slots := make(chan struct{}, 8)
 	for sig := syscall.Signal(1); sig <= 31; sig++ {
 		switch sig {
-		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGURG, syscall.SIGCHLD, syscall.SIGPROF:
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGURG, syscall.SIGCHLD, syscall.SIGPROF, syscall.SIGPIPE:
 			continue
 		}
 		all.Go(func() {

@@ -260,9 +260,6 @@ func (c *conversation) output(st *session.Stream, f localFile) {
 	w := &fdWriter{fd: f.out}
 	_, err := io.Copy(w, st)
 	if w.err != nil {
-		if errors.Is(w.err, unix.EPIPE) {
-			c.signals.broke()
-		}
 		// The program's next write fails as it would have here.
 		st.Close()
 		return

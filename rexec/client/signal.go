@@ -20,27 +20,26 @@ const (
 	// impatience is how often one has to try to end a client that the server
 	// doesn't answer.
 	impatience = 3
-	// settle is how long a signal that our own write caused may precede the
-	// news of the write.
+	// settle is how long the kernel may take to stop us after it was asked to.
 	settle = 20 * time.Millisecond
 )
 
 // notOurs are signals that are not passed on. KILL and STOP can't be caught; TTIN
 // and TTOU are about our own terminal; CHLD is about children, which there are
-// none; URG and PROF the Go runtime keeps for itself.
+// none; URG and PROF the Go runtime keeps for itself. PIPE comes from writes of
+// our own, to a reader or to a daemon that has gone away, and can't be told from
+// one that somebody has sent.
 var notOurs = []unix.Signal{
-	unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF,
+	unix.SIGKILL, unix.SIGSTOP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF, unix.SIGPIPE,
 }
 
 // signals are those this process gets.
 type signals struct {
 	c chan os.Signal
 
-	mu      sync.Mutex
-	seq     uint32
-	asked   map[uint32]unix.Signal // sent and not acknowledged
-	broken  int                    // writes of ours that failed with EPIPE
-	stopped bool
+	mu    sync.Mutex
+	seq   uint32
+	asked map[uint32]unix.Signal // sent and not acknowledged
 }
 
 // catch takes all signals that are not ignored.
@@ -58,25 +57,6 @@ func catch() *signals {
 }
 
 func (s *signals) release() { signal.Stop(s.c) }
-
-// broke notes a write that raised SIGPIPE.
-func (s *signals) broke() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.broken++
-}
-
-// own reports whether a SIGPIPE comes from a write of ours.
-func (s *signals) own() bool {
-	time.Sleep(settle)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken == 0 {
-		return false
-	}
-	s.broken--
-	return true
-}
 
 func (s *signals) done(seq uint32) {
 	s.mu.Lock()
@@ -117,7 +97,6 @@ func (c *conversation) forward() {
 			c.say(&wire.Resize{Size: windowSize(c.terminal.fd)})
 		case sig == unix.SIGHUP && c.detach:
 			c.leave(sig)
-		case sig == unix.SIGPIPE && c.signals.own():
 		case sig == unix.SIGCONT:
 			c.resume()
 		default:
