@@ -28,7 +28,7 @@ type link struct {
 	*rig
 	host, dpu *exec.Cmd
 	address   string
-	wire      *wire
+	cable     *cable
 }
 
 func newLink(t *testing.T) *link {
@@ -38,7 +38,7 @@ func newLink(t *testing.T) *link {
 	require.NoError(t, err)
 	l.address = free.Addr().String()
 	free.Close()
-	l.wire = newWire(t, l.address)
+	l.cable = newCable(t, l.address)
 	l.client = filepath.Join(l.dir, "client.sock")
 	l.startHost()
 	l.startDPU()
@@ -57,23 +57,23 @@ func (l *link) startHost() {
 }
 
 func (l *link) startDPU() {
-	l.dpu = l.daemon("out", l.client, l.wire.address)
+	l.dpu = l.daemon("out", l.client, l.cable.address)
 	l.await("the daemon of the DPU", func() bool { return reachable(l.client) })
 }
 
-// wire carries TCP connections until it is cut.
-type wire struct {
+// cable carries TCP connections until it is cut.
+type cable struct {
 	address string
 	mu      sync.Mutex
 	conns   []net.Conn
 	down    bool
 }
 
-func newWire(t *testing.T, to string) *wire {
+func newCable(t *testing.T, to string) *cable {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	w := &wire{address: l.Addr().String()}
+	w := &cable{address: l.Addr().String()}
 	t.Cleanup(func() { l.Close(); w.cut() })
 	go func() {
 		for {
@@ -87,7 +87,7 @@ func newWire(t *testing.T, to string) *wire {
 	return w
 }
 
-func (w *wire) carry(c net.Conn, to string) {
+func (w *cable) carry(c net.Conn, to string) {
 	p, err := net.Dial("tcp", to)
 	if err != nil {
 		c.Close()
@@ -106,7 +106,7 @@ func (w *wire) carry(c net.Conn, to string) {
 }
 
 // cut ends every connection, and takes no more until mend.
-func (w *wire) cut() {
+func (w *cable) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.down = true
@@ -116,7 +116,7 @@ func (w *wire) cut() {
 	w.conns = nil
 }
 
-func (w *wire) mend() {
+func (w *cable) mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.down = false
@@ -174,9 +174,9 @@ func TestLinkIsCut(t *testing.T) {
 	l := newLink(t)
 	l.must("true")
 	l.through(func() {
-		l.wire.cut()
+		l.cable.cut()
 		time.Sleep(50 * time.Millisecond)
-		l.wire.mend()
+		l.cable.mend()
 	})
 }
 
@@ -204,10 +204,10 @@ func TestSignalOverALostLink(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	_, err = io.ReadFull(out, make([]byte, 6))
 	require.NoError(t, err)
-	l.wire.cut()
+	l.cable.cut()
 	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR1))
 	time.Sleep(100 * time.Millisecond)
-	l.wire.mend()
+	l.cable.mend()
 	rest, err := io.ReadAll(out)
 	require.NoError(t, err)
 	assert.Equal(t, "got\n", string(rest))
@@ -219,8 +219,8 @@ func TestImpatienceEndsTheClient(t *testing.T) {
 	cmd := l.command("sleep", "1000")
 	require.NoError(t, cmd.Start())
 	l.await("the run", func() bool { return strings.Contains(l.must("ps"), "sleep") })
-	l.wire.cut()
-	defer l.wire.mend()
+	l.cable.cut()
+	defer l.cable.mend()
 	for range 3 {
 		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 		time.Sleep(50 * time.Millisecond)
@@ -233,8 +233,8 @@ func TestRelayedClientDies(t *testing.T) {
 	for name, between := range map[string]func(){
 		"link up": func() {},
 		"link down": func() {
-			l.wire.cut()
-			time.AfterFunc(300*time.Millisecond, l.wire.mend)
+			l.cable.cut()
+			time.AfterFunc(300*time.Millisecond, l.cable.mend)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

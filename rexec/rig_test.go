@@ -64,6 +64,9 @@ func runTests(m *testing.M) int {
 func daemon(args []string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx := context.Background()
+	if args[0] == "probe" {
+		return probe(args[1])
+	}
 	if args[0] == "in" {
 		return daemonIn(ctx, args[1], args[2], log)
 	}
@@ -91,6 +94,23 @@ func daemon(args []string) error {
 		defer func() { <-locked }()
 		return open(ctx)
 	}, time.Minute, log)
+}
+
+// probe says what becomes of a connection.
+func probe(socket string) error {
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b, err := io.ReadAll(c)
+	if errors.Is(err, syscall.ECONNRESET) {
+		err = nil
+	}
+	if len(b) == 0 && err == nil {
+		fmt.Println("closed")
+	}
+	return err
 }
 
 func daemonIn(ctx context.Context, address, socket string, log *slog.Logger) error {

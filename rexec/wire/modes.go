@@ -16,8 +16,8 @@ var controls = [...]struct {
 	{"lnext", unix.VLNEXT}, {"discard", unix.VDISCARD}, {"min", unix.VMIN}, {"time", unix.VTIME},
 }
 
-// flag is one bit of a terminal's modes.
-type flag struct {
+// modeFlag is one bit of a terminal's modes.
+type modeFlag struct {
 	name string
 	word func(*unix.Termios) *uint32
 	bit  uint32
@@ -27,7 +27,7 @@ func input(t *unix.Termios) *uint32  { return &t.Iflag }
 func output(t *unix.Termios) *uint32 { return &t.Oflag }
 func local(t *unix.Termios) *uint32  { return &t.Lflag }
 
-var flags = [...]flag{
+var flags = [...]modeFlag{
 	{"icrnl", input, unix.ICRNL}, {"inlcr", input, unix.INLCR}, {"igncr", input, unix.IGNCR},
 	{"istrip", input, unix.ISTRIP}, {"ixon", input, unix.IXON}, {"ixany", input, unix.IXANY},
 	{"ixoff", input, unix.IXOFF}, {"imaxbel", input, unix.IMAXBEL}, {"iutf8", input, unix.IUTF8},
