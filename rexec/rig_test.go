@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/container-offload/offload/rexec/relay"
@@ -33,6 +34,10 @@ var program string
 const daemonEnv = "REXEC_TEST_DAEMON"
 
 func TestMain(m *testing.M) {
+	// The race detector would have each program wait for a second in the end.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	if role := os.Getenv(daemonEnv); role != "" {
 		if err := daemon(strings.Fields(role)); err != nil {
 			fmt.Fprintln(os.Stderr, "daemon:", err)
@@ -53,6 +58,9 @@ func runTests(m *testing.M) int {
 	program = filepath.Join(dir, "rexec")
 	build := exec.Command("go", "build", "-o", program, "../cmd/rexec")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if raceEnabled {
+		build = exec.Command("go", "build", "-race", "-o", program, "../cmd/rexec")
+	}
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build rexec: %v\n%s", err, out)
 		return 1
@@ -178,8 +186,10 @@ func newRig(t *testing.T, allow string) *rig {
 	t.Cleanup(func() {
 		_ = r.server.Process.Signal(syscall.SIGTERM)
 		_ = r.server.Wait()
+		b, _ := os.ReadFile(r.log)
+		assert.NotContains(t, string(b), "DATA RACE")
+		assert.NotContains(t, string(b), "panic")
 		if t.Failed() {
-			b, _ := os.ReadFile(r.log)
 			t.Logf("server:\n%s", b)
 		}
 	})

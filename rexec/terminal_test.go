@@ -224,14 +224,25 @@ func TestFullScreen(t *testing.T) {
 	}
 	tmux("new-session", "-d", "-x", "80", "-y", "20", "sh")
 	defer tmux("kill-server")
+	defer func() {
+		if t.Failed() {
+			t.Log(tmux("capture-pane", "-p"))
+		}
+	}()
 	tmux("send-keys", "seq 1000 > "+r.dir+"/lines; "+program+" -e LESS= less "+r.dir+"/lines", "Enter")
 	r.await("the pager", seen("\n19\n"))
 	tmux("send-keys", "G")
 	r.await("the last page", seen("\n1000\n"))
 	tmux("resize-window", "-x", "60", "-y", "10")
-	tmux("send-keys", "g")
-	r.await("a smaller page", func() bool { return seen("\n9\n")() && !seen("\n10\n")() })
+	// The pager may draw the page before it hears of the new size.
+	r.await("a smaller page", func() bool {
+		tmux("send-keys", "g")
+		return seen("\n9\n")() && !seen("\n10\n")()
+	})
 	tmux("send-keys", "q")
+	r.await("the end of the pager", func() bool { return !strings.Contains(r.must("ps"), "less") })
+	// What is typed before the client has ended goes to the other side.
+	r.await("the prompt", seen("\n#\n"))
 	tmux("send-keys", "echo it is o'v'er", "Enter")
 	r.await("the shell", seen("it is over"))
 }
