@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"github.com/container-offload/offload/ctl/daemon"
+	rexec "github.com/container-offload/offload/rexec/cli"
 	"github.com/container-offload/offload/version"
 )
 
@@ -54,7 +55,7 @@ into a directory. All are of section 8.`,
 			if dir == "" {
 				return &usageError{fmt.Errorf("--dir is needed: the directory to write into")}
 			}
-			return writeManual(dir, cmd.Root(), daemon.DPU(nil), daemon.Host(nil))
+			return writeManual(dir, cmd.Root(), daemon.DPU(nil), daemon.Host(nil), rexec.Command())
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "`directory` to write into; it is made if need be")

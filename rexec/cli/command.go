@@ -1,7 +1,7 @@
 // Copyright The offload Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package cli
 
 import (
 	"time"
@@ -13,6 +13,9 @@ import (
 var subcommandNames = []string{
 	"ps", "wait", "kill", "attach", "serve", "check", "completion", "help", "__complete", "__completeNoDesc",
 }
+
+// Command returns the whole command line, for documents made from it.
+func Command() *cobra.Command { return command(true) }
 
 // command returns the command line. Without subcommands it only knows how to
 // run programs, whatever their names.

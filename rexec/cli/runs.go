@@ -1,7 +1,7 @@
 // Copyright The offload Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package cli
 
 import (
 	"context"

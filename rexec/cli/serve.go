@@ -1,7 +1,7 @@
 // Copyright The offload Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package cli
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/rexec/policy"
 	"github.com/container-offload/offload/rexec/relay"
 	"github.com/container-offload/offload/rexec/server"
@@ -28,7 +27,8 @@ type serveFlags struct {
 	peer   string
 	resume time.Duration
 	idle   time.Duration
-	log    config.Log
+	level  slog.LevelVar
+	json   bool
 }
 
 func serveCommand() *cobra.Command {
@@ -52,15 +52,15 @@ program and then the server.`,
 	f.StringVar(&s.peer, "peer", "local", "`name` of who connects, for the log")
 	f.DurationVar(&s.resume, "resume-timeout", 5*time.Minute, "how long a client may be out of reach")
 	f.DurationVar(&s.idle, "idle", 0, "end after so much time without anything to do; 0 is never")
-	f.StringVar(&s.log.Level, "log-level", "info", "least important `level` that is logged: debug, info, warn or error")
-	f.StringVar(&s.log.Format, "log-format", "text", "`form` of the log: text or json")
+	f.TextVar(&s.level, "log-level", &s.level, "least important `level` that is logged: debug, info, warn or error")
+	f.BoolVar(&s.json, "log-json", false, "log objects of JSON, one a line")
 	return cmd
 }
 
 func (f *serveFlags) serve(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	log := f.log.Logger(os.Stderr)
+	log := f.logger()
 	p, err := policy.Load(f.allow)
 	if err != nil {
 		return err
@@ -87,6 +87,14 @@ func (f *serveFlags) serve(ctx context.Context) error {
 	}
 	log.Debug("serving", "socket", f.socket, "allow", f.allow)
 	return s.Serve(ctx, l, f.peer)
+}
+
+func (f *serveFlags) logger() *slog.Logger {
+	o := &slog.HandlerOptions{Level: &f.level}
+	if f.json {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }
 
 // reloadOn reads the allow-list again at each SIGHUP.
