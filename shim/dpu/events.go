@@ -38,15 +38,36 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 	case *eventstypes.TaskDelete:
 		return &ptypes.Empty{}, nil // Delete publishes it, after all others
 	case *eventstypes.TaskExit:
-		if e.ID == e.ContainerID {
-			// Whoever sees the event must not find the pid alive.
-			t.leaveNetwork()
-			t.shadow.Stop()
-			defer t.exitPublished()
-		}
+		// Output may take its time to be read, and other events don't wait.
+		publish := t.exits(e)
+		go publish(func() { f.s.publish(ctx, ev) })
+		return &ptypes.Empty{}, nil
 	}
 	f.s.publish(ctx, ev)
 	return &ptypes.Empty{}, nil
+}
+
+// exits notes that a process has exited and returns how to publish that: when
+// its output has been delivered, and the task's own exit after those of the
+// processes that exited before.
+func (t *task) exits(e *eventstypes.TaskExit) (publish func(do func())) {
+	if e.ID != e.ContainerID {
+		t.execExits.Add(1)
+		return func(do func()) {
+			defer t.execExits.Done()
+			t.delivered(context.Background(), e.ID)
+			do()
+		}
+	}
+	return func(do func()) {
+		defer t.exitPublished()
+		t.delivered(context.Background(), "")
+		t.execExits.Wait()
+		// Whoever sees the event must not find the pid alive.
+		t.leaveNetwork()
+		t.shadow.Stop()
+		do()
+	}
 }
 
 // publish hands an event to containerd.

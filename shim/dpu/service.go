@@ -238,10 +238,11 @@ func (s *Service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.Pi
 
 // Wait blocks until a process has exited.
 func (s *Service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
-	resp, _, err := forward(ctx, s, r, taskapi.TTRPCTaskService.Wait)
+	resp, t, err := forward(ctx, s, r, taskapi.TTRPCTaskService.Wait)
 	if err != nil {
 		return nil, err
 	}
+	t.delivered(ctx, r.ExecID)
 	return &taskapi.WaitResponse{ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: resp.GetExitedAt()}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -24,6 +25,15 @@ import (
 // what a process has written.
 const drainTimeout = 10 * time.Second
 
+const (
+	// stalled is how long nothing of a process's output may move before its
+	// end is told all the same: its reader does not read, or a child that it
+	// left behind holds the output open. It is more than a round trip takes.
+	stalled = time.Second
+	// deliverTimeout bounds how long an end is held back in any case.
+	deliverTimeout = 10 * time.Second
+)
+
 // stream is one direction-agnostic stream of the link.
 type stream interface {
 	io.ReadWriteCloser
@@ -36,8 +46,10 @@ type processIO struct {
 	stdin, stdout, stderr string
 	terminal              bool
 
-	cancel  context.CancelFunc
-	outputs sync.WaitGroup
+	cancel   context.CancelFunc
+	outputs  sync.WaitGroup
+	moved    atomic.Int64  // bytes of output delivered
+	finished chan struct{} // closed when all output has been delivered
 
 	mu     sync.Mutex
 	hold   io.Closer // keeps stdin open until CloseIO
@@ -48,11 +60,12 @@ type processIO struct {
 // starts to copy. open must not wait for the peer.
 func openStdio(p *processIO, id, execID string, open func(wire.StdioHeader) (stream, error)) (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
+	p.cancel, p.finished = cancel, make(chan struct{})
 	defer func() {
 		if err != nil {
 			p.abort()
 		}
+		go func() { p.outputs.Wait(); close(p.finished) }()
 	}()
 	for _, o := range []struct {
 		name wire.Stdio
@@ -112,7 +125,7 @@ func (p *processIO) copyOut(ctx context.Context, path string, st stream) error {
 		// stream's window holds the process back.
 		w, err := open()
 		if err == nil {
-			_, err = io.Copy(w, st)
+			_, err = io.Copy(&counter{w, &p.moved}, st)
 			w.Close()
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -174,15 +187,44 @@ func (p *processIO) closeStdin() {
 	}
 }
 
+// counter counts what is written.
+type counter struct {
+	io.Writer
+	n *atomic.Int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// delivered waits until the process's output has been, as far as somebody reads
+// it. A client takes the end of a process for the end of its output too and
+// closes the FIFOs, but between the process and these there is a link.
+func (p *processIO) delivered(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, deliverTimeout)
+	defer cancel()
+	last := int64(-1)
+	for now := p.moved.Load(); now != last; now = p.moved.Load() {
+		last = now
+		select {
+		case <-p.finished:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(stalled):
+		}
+	}
+}
+
 // drain waits until all output has been delivered, for a bounded time, and then
 // releases everything.
 func (p *processIO) drain(ctx context.Context) {
-	done := make(chan struct{})
-	go func() { p.outputs.Wait(); close(done) }()
 	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-p.finished:
 	case <-timer.C:
 	case <-ctx.Done():
 	}

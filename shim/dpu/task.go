@@ -26,6 +26,8 @@ type task struct {
 	// exited is closed once containerd has been told that the task exited.
 	exited     chan struct{}
 	exitedOnce sync.Once
+	// execExits are the exits of added processes that are yet to be told.
+	execExits sync.WaitGroup
 
 	// network, if not nil, gives up the task's network.
 	network func()
@@ -43,6 +45,14 @@ func (t *task) stdio(execID string) *processIO {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.execs[execID]
+}
+
+// delivered waits until a process's output has been delivered; see
+// [processIO.delivered].
+func (t *task) delivered(ctx context.Context, execID string) {
+	if p := t.stdio(execID); p != nil {
+		p.delivered(ctx)
+	}
 }
 
 // addStdio records a process's streams. It reports false if the process has
@@ -87,8 +97,8 @@ func (t *task) leaveNetwork() {
 }
 
 // exitTimeout bounds how long Delete waits for the task's exit event, which
-// travels beside the answers to requests.
-const exitTimeout = 2 * time.Second
+// travels beside the answers to requests and may wait for output.
+const exitTimeout = deliverTimeout + 2*time.Second
 
 func (t *task) awaitExitEvent(ctx context.Context) {
 	timer := time.NewTimer(exitTimeout)

@@ -1,0 +1,101 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dpu
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/shim/wire"
+)
+
+// source is a stream that has some bytes and then ends, unless it is held open.
+type source struct {
+	io.Reader
+	held chan struct{} // nil: it ends
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if err != nil && s.held != nil {
+		<-s.held
+	}
+	return n, err
+}
+
+func (s *source) Write(b []byte) (int, error) { return len(b), nil }
+func (s *source) CloseWrite() error           { return nil }
+func (s *source) Close() error                { return nil }
+
+// outputOf opens the output of a process that has written data, and its FIFO for
+// reading.
+func outputOf(t *testing.T, data []byte, held chan struct{}) (*processIO, *os.File) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stdout")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reader.Close() })
+	p := &processIO{stdout: path}
+	err = openStdio(p, "task", "", func(wire.StdioHeader) (stream, error) {
+		return &source{bytes.NewReader(data), held}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.abort)
+	return p, reader
+}
+
+// TestDelivered holds that the end of a process waits for its output, but not
+// for a reader that does not read nor for a child that has the output open.
+func TestDelivered(t *testing.T) {
+	large := make([]byte, 1<<20) // more than a FIFO takes
+	held := make(chan struct{})
+	t.Cleanup(func() { close(held) })
+
+	p, reader := outputOf(t, large, nil)
+	returned := make(chan struct{})
+	go func() { p.delivered(t.Context()); close(returned) }()
+	for got := 0; got < len(large); {
+		select {
+		case <-returned:
+			t.Fatalf("the end is told after %d bytes", got)
+		default:
+		}
+		n, err := reader.Read(make([]byte, 64<<10))
+		if err != nil && err != io.EOF { // before there is a writer
+			t.Fatal(err)
+		}
+		got += n
+	}
+	<-returned
+
+	for name, c := range map[string]struct {
+		data []byte
+		held chan struct{}
+	}{"nobody reads": {large, nil}, "a child has it open": {nil, held}} {
+		p, _ := outputOf(t, c.data, c.held)
+		begun := time.Now()
+		p.delivered(t.Context())
+		if took := time.Since(begun); took < stalled || took >= deliverTimeout {
+			t.Errorf("%s: the end is told after %v", name, took)
+		}
+		select {
+		case <-p.finished:
+			t.Errorf("%s: all has been delivered", name)
+		default:
+		}
+	}
+}
