@@ -16,7 +16,9 @@ import (
 	"path/filepath"
 	"time"
 
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
+	leaseproxy "github.com/containerd/containerd/v2/core/leases/proxy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -100,7 +102,9 @@ func (d *Daemon) servePlugins(ctx context.Context, about *agent.Serving) error {
 		return err
 	}
 	defer sn.Close()
-	df, err := differ.New(d.host.pluginStream, contentproxy.NewContentStore(d.containerd), differ.Options{Root: d.cfg.RemoteFS.Mountpoint})
+	df, err := differ.New(d.host.pluginStream, contentproxy.NewContentStore(d.containerd), differ.Options{
+		Root: d.cfg.RemoteFS.Mountpoint, Leases: leaseproxy.NewLeaseManager(leasesapi.NewLeasesClient(d.containerd)),
+	})
 	if err != nil {
 		return err
 	}

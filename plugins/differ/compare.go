@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/epoch"
 	"github.com/containerd/containerd/v2/pkg/labels"
@@ -91,6 +93,9 @@ func (d *Differ) receive(ctx context.Context, req wire.DiffRequest, config *diff
 	if fresh {
 		ref = "offload-diff-" + rand.Text()
 	}
+	if ctx, err = d.kept(ctx); err != nil {
+		return ocispec.Descriptor{}, err
+	}
 	cw, err := d.content.Writer(ctx, content.WithRef(ref), content.WithDescriptor(ocispec.Descriptor{MediaType: config.MediaType}))
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("open content writer: %w", err)
@@ -120,6 +125,23 @@ func (d *Differ) receive(ctx context.Context, req wire.DiffRequest, config *diff
 		return ocispec.Descriptor{}, cause(ctx, err)
 	}
 	return d.commit(ctx, cw, config, got)
+}
+
+// keepTime is how long a layer is kept that nobody refers to: more than it takes
+// to make an image of it.
+const keepTime = 10 * time.Minute
+
+// kept makes a context whose new content is kept for a while, unless the caller's
+// own lease does that.
+func (d *Differ) kept(ctx context.Context) (context.Context, error) {
+	if _, ok := leases.FromContext(ctx); ok || d.leases == nil {
+		return ctx, nil
+	}
+	l, err := d.leases.Create(ctx, leases.WithID("offload-diff-"+rand.Text()), leases.WithExpiration(keepTime))
+	if err != nil {
+		return nil, fmt.Errorf("create lease of layer: %w", err)
+	}
+	return leases.WithLease(ctx, l.ID), nil
 }
 
 // received is a layer in the content store: its own digest and size, and the

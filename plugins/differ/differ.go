@@ -25,6 +25,10 @@ type Options struct {
 	// Root is where the DPU has the HOST's tree mounted: the same absolute path
 	// the snapshotter has.
 	Root string
+	// Leases, if set, keep a layer that was made for a caller whose own lease is
+	// not known here until the caller has referred to it: containerd does not
+	// tell a proxy plugin of the lease.
+	Leases leases.Manager
 }
 
 // Differ unpacks layers into the HOST's snapshots and makes layers of them. It
@@ -32,6 +36,7 @@ type Options struct {
 type Differ struct {
 	open    wire.Open
 	content content.Store
+	leases  leases.Manager
 	root    string
 }
 
@@ -47,7 +52,7 @@ func New(open wire.Open, content content.Store, opts Options) (*Differ, error) {
 	if !filepath.IsAbs(opts.Root) {
 		return nil, fmt.Errorf("differ root %q is not absolute: %w", opts.Root, errdefs.ErrInvalidArgument)
 	}
-	return &Differ{open: open, content: content, root: filepath.Clean(opts.Root)}, nil
+	return &Differ{open: open, content: content, leases: opts.Leases, root: filepath.Clean(opts.Root)}, nil
 }
 
 // forward makes a context that has come with a request good for requests of our
