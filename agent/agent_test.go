@@ -6,6 +6,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -445,4 +446,41 @@ rexec.socket = "DIR/rexec-dpu.sock"
 	assert.Contains(t, out, "certificate")
 	assert.Contains(t, out, "authority")
 	t.Log(out)
+}
+
+// What others have bound of a mount is served again after a restart: dockerd does
+// so with the root of every container.
+func TestBindsComeBack(t *testing.T) {
+	p := newPair(t, "")
+	p.runHost(t)
+	stop := p.runDPU(t)
+	p.report(t, up)
+	for _, name := range []string{"/bound", "/bound-ro", "/gone"} {
+		require.NoError(t, os.Mkdir(p.dir+name, 0o755))
+	}
+	require.NoError(t, os.Mkdir(p.dir+"/data/short", 0o755))
+	for name, of := range map[string]string{"/bound": "/sub", "/bound-ro": "/sub", "/gone": "/short"} {
+		require.NoError(t, unix.Mount(p.dir+"/data-of-host"+of, p.dir+name, "", unix.MS_BIND, ""))
+		t.Cleanup(func() { _ = unix.Unmount(p.dir+name, unix.MNT_DETACH) })
+	}
+	require.NoError(t, unix.Mount("", p.dir+"/bound-ro", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	stop()
+	require.NoError(t, os.Remove(p.dir+"/data/short"))
+	_, err := os.Stat(p.dir + "/bound/file")
+	require.ErrorIs(t, err, unix.ENOTCONN, "this test would show nothing")
+
+	p.runDPU(t)
+	p.report(t, up)
+	require.Eventually(t, func() bool {
+		text, err := os.ReadFile(p.dir + "/bound/file")
+		return err == nil && string(text) == "of the host"
+	}, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(p.dir + "/bound-ro/file")
+		return err == nil && errors.Is(os.WriteFile(p.dir+"/bound-ro/file", nil, 0o644), unix.EROFS)
+	}, patience, 10*time.Millisecond)
+	require.NoError(t, os.WriteFile(p.dir+"/bound/file", []byte("written"), 0o644))
+	left, err := os.ReadDir(p.dir + "/gone")
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }

@@ -64,6 +64,9 @@ func (m *mounted) keep(ctx context.Context) {
 		m.set(f, err)
 		if err == nil {
 			pause = shortestRemount
+			if err := m.rebind(); err != nil {
+				m.log.Warn("restore what was bound of the HOST's directory", "error", err)
+			}
 			select {
 			case <-f.Done():
 			case <-ctx.Done():
