@@ -7,29 +7,25 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// holdBytes is about how much of what TLS makes is gathered for one system call.
-	holdBytes = 128 << 10
-	// aheadBytes is how much is read at once while much arrives.
-	aheadBytes = 64 << 10
-	// recordSlack is what TLS may add to what is held: a record.
-	recordSlack = 17 << 10
-)
+// holdBytes is how much of what TLS makes may be held for one system call. What is
+// more goes out while TLS makes the next, so that the peer has something to do.
+const holdBytes = 16 << 10
 
-// buffers has memory for both, which no connection keeps while it is idle.
+// buffers has memory for what is held, which no connection keeps while it is idle.
 var buffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, holdBytes+recordSlack)
+	b := make([]byte, 0, 2*holdBytes)
 	return &b
 }}
 
-// secured is TLS on a socket. TLS by itself makes a system call for each record of
-// 16 KiB; this makes one for many.
+// secured is TLS on a socket. TLS by itself makes a system call for each record,
+// however small; this makes one for several small ones.
 type secured struct {
 	*tls.Conn
 	below   *records
@@ -110,11 +106,7 @@ type records struct {
 	out     *[]byte // what is held, nil if nothing
 	sent    int     // of out
 
-	// Reading belongs to the goroutine that TLS lets read.
-	in    io.Reader
-	ahead *[]byte // what was read ahead, nil if nothing
-	r     int     // of ahead
-	full  bool    // the last read from the socket got as much as it asked for
+	in io.Reader // what is read from
 }
 
 // hold gathers what is written until flush.
@@ -128,20 +120,29 @@ func (c *records) hold() {
 func (c *records) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out == nil {
-		if !c.holding {
-			return c.plainConn.Write(b)
+	if c.holding && c.held()+len(b) < holdBytes {
+		if c.out == nil {
+			c.out = buffers.Get().(*[]byte)
 		}
-		c.out = buffers.Get().(*[]byte)
-	}
-	*c.out = append(*c.out, b...)
-	if c.holding && len(*c.out) < holdBytes {
+		*c.out = append(*c.out, b...)
 		return len(b), nil
 	}
-	if err := c.flushLocked(); err != nil {
+	if c.out == nil {
+		return c.plainConn.Write(b)
+	}
+	both := net.Buffers{(*c.out)[c.sent:], b}
+	if _, err := both.WriteTo(c.plainConn); err != nil {
 		return 0, err
 	}
+	c.releaseLocked()
 	return len(b), nil
+}
+
+func (c *records) held() int {
+	if c.out == nil {
+		return 0
+	}
+	return len(*c.out)
 }
 
 func (c *records) flush() error {
@@ -202,30 +203,5 @@ func (c *records) releaseLocked() {
 	c.out, c.sent = nil, 0
 }
 
-// Read is called by TLS, which asks for a record or little more. Only while more
-// than it asks for arrives is there a buffer.
-func (c *records) Read(b []byte) (int, error) {
-	if c.ahead == nil {
-		if !c.full || len(b) >= aheadBytes {
-			n, err := c.in.Read(b)
-			c.full = n == len(b)
-			return n, err
-		}
-		buf := buffers.Get().(*[]byte)
-		n, err := c.in.Read((*buf)[:aheadBytes])
-		c.full = n == aheadBytes
-		if n <= 0 {
-			buffers.Put(buf)
-			return n, err
-		}
-		*buf = (*buf)[:n]
-		c.ahead, c.r = buf, 0
-	}
-	n := copy(b, (*c.ahead)[c.r:])
-	if c.r += n; c.r == len(*c.ahead) {
-		*c.ahead = (*c.ahead)[:0]
-		buffers.Put(c.ahead)
-		c.ahead = nil
-	}
-	return n, nil
-}
+// Read is called by TLS.
+func (c *records) Read(b []byte) (int, error) { return c.in.Read(b) }

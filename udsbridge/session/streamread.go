@@ -3,7 +3,10 @@
 
 package session
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // Read reads as net.Conn describes.
 func (st *Stream) Read(p []byte) (int, error) {
@@ -82,7 +85,7 @@ func (st *Stream) WriteTo(w io.Writer) (int64, error) {
 	for {
 		n, err := st.writeSome(w)
 		total += int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {

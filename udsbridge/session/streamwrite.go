@@ -4,6 +4,7 @@
 package session
 
 import (
+	"errors"
 	"io"
 )
 
@@ -89,7 +90,7 @@ func (st *Stream) writableLocked() error {
 // awaitRoomLocked waits until some of n bytes can be sent and returns how many.
 func (st *Stream) awaitRoomLocked(n int) (int, error) {
 	s, f := st.s, st.flow
-	n = min(n, maxPayload)
+	n = min(n, maxPayload-headerSize)
 	for {
 		if err := st.writableLocked(); err != nil {
 			return 0, err
@@ -122,7 +123,7 @@ func (st *Stream) ReadFrom(r io.Reader) (int64, error) {
 				return total, werr
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
