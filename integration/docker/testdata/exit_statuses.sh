@@ -1,0 +1,7 @@
+for s in 0 1 7 125 255; do docker run --rm busybox sh -c "exit $s"; echo $?; done
+docker run --rm busybox /no/such; echo $?
+docker run --rm busybox /etc; echo $?
+docker run --rm no-such-image-here 2>&1 | grep -c 'docker run --help'
+docker run --rm --no-such-flag busybox; echo $?
+docker run --name k -d busybox sleep 1000 >/dev/null; docker kill k; docker wait k; docker inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Status}}' k
+docker run --rm busybox sh -c 'kill -TERM $$; sleep 1'; echo $?
