@@ -119,6 +119,7 @@ func compare(t *testing.T, script string) {
 		t.Fatal("the script prints nothing, so nothing is compared")
 	}
 	same := ours.code == stock.code && ours.output == stock.output
+	t.Logf("the control's output:\n%s", stock.output)
 	reason, known := knownDifference(script)
 	switch {
 	case known && same:

@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/shim/shadow"
@@ -131,7 +133,8 @@ func (h *host) tasks(ctx context.Context) (taskapi.TTRPCTaskService, error) {
 	return h.task, nil
 }
 
-// explain says why a call failed when the reason is the link.
+// explain turns the error of a call into one for containerd: the HOST's own, or
+// the end of the session if that is the reason.
 func (h *host) explain(err error) error {
 	if errors.Is(err, ttrpc.ErrClosed) {
 		select {
@@ -140,7 +143,11 @@ func (h *host) explain(err error) error {
 		default:
 		}
 	}
-	return err
+	if st, ok := status.FromError(err); ok && st.Code() == codes.Unknown {
+		// Nothing but its words is known, and they are complete.
+		return errors.New(st.Message())
+	}
+	return errgrpc.ToGRPC(errgrpc.ToNative(err))
 }
 
 func (h *host) close() {

@@ -25,6 +25,6 @@ echo context > ctx.txt; echo hush > secret
 docker build -q --build-arg WHO=somebody --secret id=s,src=secret -t built . | cut -c1-7
 docker run --rm built
 printf 'FROM busybox\nRUN exit 9\n' | docker build -q - 2>&1 | grep -o 'exit code: 9'
-printf 'FROM busybox\nRUN --network=none ip -o link | wc -l > /n\nRUN cat /n\nCMD cat /n\n' | docker build -q -t n - >/dev/null; docker run --rm n
+printf 'FROM busybox\nRUN --network=none ip -o link | wc -l > /n\nRUN cat /n\nCMD cat /n\n' | docker build -q -t nonet - >/dev/null; docker run --rm nonet
 docker build -q -t built2 . --target base --build-arg WHO=x --secret id=s,src=secret >/dev/null; docker run --rm -u 0 built2 wc -l made
-docker image rm built built2 n | grep -c Untagged; docker builder prune -af | tail -1 | cut -d: -f1
+docker image rm built built2 nonet | grep -c Untagged; docker builder prune -af | tail -1 | cut -d: -f1

@@ -1,14 +1,14 @@
-docker run -d --name c busybox sleep 1000 >/dev/null
+docker run -d --name one busybox sleep 1000 >/dev/null
 echo file > f; mkdir -p d/e; echo deep > d/e/g; ln -s g d/e/link; chmod 640 d/e/g; chown 12:34 d/e/g; truncate -s 3M sparse
-docker cp f c:/tmp/f; docker exec c cat /tmp/f
-docker cp d c:/tmp; docker exec c sh -c 'ls -ln /tmp/d/e | cut -c1-10,20-40; readlink /tmp/d/e/link'
-docker cp -a d c:/tmp/a; docker exec c stat -c '%u:%g %a' /tmp/a/e/g
-docker cp sparse c:/; docker exec c stat -c %s /sparse
-docker cp c:/tmp/d/. back; find back | sort; cat back/e/g
-docker cp c:/etc/passwd - | tar t
-tar c f | docker cp - c:/var; docker exec c cat /var/f
-docker cp c:/no/such .; echo $?
-docker cp f c:/no/such/; echo $?
-docker exec c sh -c 'ln -s /tmp /sneaky'; docker cp f c:/sneaky/through; docker exec c cat /tmp/through
-docker stop -t 0 c >/dev/null; docker cp c:/tmp/f again; cat again
-head -c 30000000 /dev/urandom > big; md5sum < big > want; docker cp big c:/big; docker cp c:/big got; md5sum < got | diff - want && echo same
+docker cp f one:/tmp/f; docker exec one cat /tmp/f
+docker cp d one:/tmp; docker exec one sh -c 'ls -ln /tmp/d/e | cut -c1-10,20-40; readlink /tmp/d/e/link'
+docker cp -a d one:/tmp/a; docker exec one stat -c '%u:%g %a' /tmp/a/e/g
+docker cp sparse one:/; docker exec one stat -c %s /sparse
+docker cp one:/tmp/d/. back; find back | sort; cat back/e/g
+docker cp one:/etc/passwd - | tar t
+tar c f | docker cp - one:/var; docker exec one cat /var/f
+docker cp one:/no/such .; echo $?
+docker cp f one:/no/such/; echo $?
+docker exec one sh -c 'ln -s /tmp /sneaky'; docker cp f one:/sneaky/through; docker exec one cat /tmp/through
+docker stop -t 0 one >/dev/null; docker cp one:/tmp/f again; cat again
+head -c 30000000 /dev/urandom > big; md5sum < big > want; docker cp big one:/big; docker cp one:/big got; md5sum < got | diff - want && echo same

@@ -3,5 +3,5 @@ docker run --rm busybox /no/such; echo $?
 docker run --rm busybox /etc; echo $?
 docker run --rm no-such-image-here 2>&1 | grep -c 'docker run --help'
 docker run --rm --no-such-flag busybox; echo $?
-docker run --name k -d busybox sleep 1000 >/dev/null; docker kill k; docker wait k; docker inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Status}}' k
+docker run --name killed -d busybox sleep 1000 >/dev/null; docker kill killed; docker wait killed; docker inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Status}}' killed
 docker run --rm busybox sh -c 'kill -TERM $$; sleep 1'; echo $?
