@@ -93,6 +93,11 @@ func (m *mounted) set(f *client.FS, err error) {
 	m.once.Do(func() { close(m.settled) })
 }
 
+// belief is how long the DPU's kernel believes what it has seen on the HOST, where
+// containers change their files all the time: long enough for one command's many
+// looks at a path, too short to see what was before another command.
+const belief = 50 * time.Millisecond
+
 func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
 	dir := m.spec.Mountpoint
 	// A mount whose process was killed fails every look at it until it is
@@ -102,6 +107,7 @@ func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
 	}
 	open := func(ctx context.Context) (net.Conn, error) { return m.host.Open(ctx, hostagent.ServiceFiles, nil) }
 	return client.Mount(ctx, open, dir, client.Options{
+		AttrTimeout: belief, EntryTimeout: belief,
 		Source: m.source(), Export: m.spec.Export, ReadOnly: m.spec.ReadOnly, Logger: m.log,
 	})
 }

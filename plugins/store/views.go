@@ -174,19 +174,21 @@ func upperDir(mounts []mount.Mount) string {
 	return ""
 }
 
-// unmount takes a snapshot's view away if it is there. The caller holds the
-// snapshot's lock for writing.
+// unmount takes a snapshot's view away if it is there. Whoever still uses it keeps
+// it until he is done: the file server, which holds on to what the DPU has looked
+// at, lets go when it sees that the mount is gone. The caller holds the snapshot's
+// lock for writing.
 func (s *Store) unmount(id wire.ID) error {
-	err := s.leave(id)
-	if errors.Is(err, unix.EBUSY) {
-		path := s.viewPath(id)
-		s.log.Warn("snapshot is still in use, its view is detached", "snapshot", id.String(), "path", path)
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("detach snapshot %s: %w", id, &os.PathError{Op: "umount", Path: path, Err: err})
-		}
-		return s.left(id)
+	s.mu.Lock()
+	_, known := s.views[id]
+	s.mu.Unlock()
+	if !known {
+		return nil
 	}
-	return err
+	if err := detach(s.viewPath(id)); err != nil {
+		return fmt.Errorf("detach snapshot %s: %w", id, err)
+	}
+	return s.left(id)
 }
 
 // leave is unmount for a view no one uses. One that is in use stays, and the

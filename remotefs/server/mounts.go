@@ -17,8 +17,14 @@ import (
 
 const mountTable = "/proc/self/mountinfo"
 
-// settleTime gathers changes of the mount table that come together.
-const settleTime = 20 * time.Millisecond
+const (
+	// settleTime gathers changes of the mount table that come together.
+	settleTime = 20 * time.Millisecond
+	// readOnlyGrace is how long the files of a read-only mount outlive it. Whoever
+	// works on them is not interrupted, as no local process is by umount -l, and
+	// holding them keeps no space of a disk that was to be freed.
+	readOnlyGrace = time.Minute
+)
 
 // watchMounts lets go of the files of mounts that are gone, until ctx ends. A
 // node's descriptor would keep such a mount's file system busy for as long as the
@@ -45,13 +51,15 @@ func (s *session) watchMounts(ctx context.Context) error {
 		}
 	}()
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}, {Fd: int32(wake), Events: unix.POLLIN}}
+	gone := map[uint64]time.Time{}
 	for ctx.Err() == nil {
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+		n, err := unix.Poll(fds, pollTimeout(gone))
+		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for changes of the mount table: %w", err)
 		}
-		if fds[0].Revents != 0 {
+		if n == 0 || fds[0].Revents != 0 {
 			time.Sleep(settleTime)
-			if err := s.dropGoneMounts(); err != nil {
+			if err := s.dropGoneMounts(gone); err != nil {
 				return err
 			}
 		}
@@ -59,9 +67,18 @@ func (s *session) watchMounts(ctx context.Context) error {
 	return nil
 }
 
+// pollTimeout is how long nothing need be done, in milliseconds, or -1 for ever.
+func pollTimeout(gone map[uint64]time.Time) int {
+	if len(gone) == 0 {
+		return -1
+	}
+	return int(readOnlyGrace / 2 / time.Millisecond)
+}
+
 // dropGoneMounts makes the nodes stale whose mount is not in the mount table
-// any more. Files that are open stay so, as they do for local processes.
-func (s *session) dropGoneMounts() error {
+// any more. Files that are open stay so, as they do for local processes. gone has
+// the read-only mounts that have their grace, and since when.
+func (s *session) dropGoneMounts(gone map[uint64]time.Time) error {
 	// First the nodes, then the table: no mount of theirs is too new for it.
 	held := map[uint64][]*node{}
 	s.mu.Lock()
@@ -72,6 +89,7 @@ func (s *session) dropGoneMounts() error {
 	}
 	s.mu.Unlock()
 	if len(held) == 0 {
+		clear(gone)
 		return nil
 	}
 	table, err := os.ReadFile(mountTable)
@@ -86,7 +104,15 @@ func (s *session) dropGoneMounts() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, nodes := range held {
+	for id := range gone {
+		if held[id] == nil {
+			delete(gone, id)
+		}
+	}
+	for id, nodes := range held {
+		if nodes[0].fd >= 0 && readOnly(nodes[0].fd) && !outlived(gone, id) {
+			continue
+		}
 		for _, n := range nodes {
 			if !n.dead {
 				s.removeLocked(n)
@@ -94,4 +120,21 @@ func (s *session) dropGoneMounts() error {
 		}
 	}
 	return nil
+}
+
+// outlived tells whether a mount's grace is over, which begins with the first
+// call for it.
+func outlived(gone map[uint64]time.Time, id uint64) bool {
+	since, ok := gone[id]
+	if !ok {
+		gone[id] = time.Now()
+		return false
+	}
+	return time.Since(since) >= readOnlyGrace
+}
+
+// readOnly tells whether the file's mount is read-only.
+func readOnly(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Flags&unix.ST_RDONLY != 0
 }

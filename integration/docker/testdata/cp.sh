@@ -8,7 +8,7 @@ docker cp one:/tmp/d/. back; find back | sort; cat back/e/g
 docker cp one:/etc/passwd - | tar t
 tar c f | docker cp - one:/var; docker exec one cat /var/f
 docker cp one:/no/such .; echo $?
-docker cp f one:/no/such/; echo $?
+docker cp f one:/no/such/ 2>&1 | tail -1
 docker exec one sh -c 'ln -s /tmp /sneaky'; docker cp f one:/sneaky/through; docker exec one cat /tmp/through
 docker stop -t 0 one >/dev/null; docker cp one:/tmp/f again; cat again
 head -c 30000000 /dev/urandom > big; md5sum < big > want; docker cp big one:/big; docker cp one:/big got; md5sum < got | diff - want && echo same
