@@ -159,6 +159,7 @@ func run(ctx context.Context, l *lab.Lab, script string) outcome {
 	var out bytes.Buffer
 	c := l.DPU.Command(ctx, "bash", "-c", prelude+"mkdir -p /srv/work; cd /srv/work\n"+script)
 	c.Stdout = &out
+	c.WaitDelay = 5 * time.Second // what a script left behind must not hold up the test
 	err := c.Run()
 	o := outcome{output: normalise(out.String()), code: lab.ExitCode(err)}
 	if ctx.Err() != nil {

@@ -17,8 +17,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/shim/shadow"
@@ -143,11 +141,7 @@ func (h *host) explain(err error) error {
 		default:
 		}
 	}
-	if st, ok := status.FromError(err); ok && st.Code() == codes.Unknown {
-		// Nothing but its words is known, and they are complete.
-		return errors.New(st.Message())
-	}
-	return errgrpc.ToGRPC(errgrpc.ToNative(err))
+	return errgrpc.ToGRPC(wire.Native(err))
 }
 
 func (h *host) close() {

@@ -80,7 +80,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	}
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
 	if err != nil {
-		return nil, err
+		return nil, wire.Native(err)
 	}
 	p.started(s.closeStdin(r.ID, ""))
 	return resp, nil

@@ -1,5 +1,5 @@
-docker run --name log busybox sh -c 'echo one; echo two >&2; echo three'
-docker logs log; docker logs --tail 1 log; docker logs -t log | cut -d' ' -f2
+docker run --name log busybox sh -c 'echo one; echo two >&2; echo three' 2>/dev/null
+docker logs log 2>/dev/null; docker logs log 2>&1 >/dev/null; docker logs --tail 1 log 2>/dev/null | wc -l; docker logs -t log 2>/dev/null | cut -d' ' -f2
 docker logs log 2>/dev/null | wc -l
 docker run -d --name four busybox sh -c 'for i in 1 2 3; do echo line $i; sleep 0.3; done' >/dev/null
 docker logs -f four
