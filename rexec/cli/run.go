@@ -38,7 +38,6 @@ type runFlags struct {
 	envNone    bool
 	cwd        string
 	user       string
-	group      string
 	groups     []string
 	umask      string
 	rlimits    []string
