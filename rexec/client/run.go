@@ -137,8 +137,6 @@ func (c *conversation) open(ctx context.Context, files []localFile) ([]*session.
 
 // converse says what is wanted and does its part until the program has ended.
 func (c *conversation) converse(ctx context.Context, m wire.Message, streams func(*wire.Started) ([]*session.Stream, error)) (*wire.Exited, error) {
-	c.signals = catch()
-	defer c.signals.release()
 	control, err := c.sess.Open(ctx, wire.ServiceControl, nil)
 	if err != nil {
 		return nil, err
@@ -147,6 +145,9 @@ func (c *conversation) converse(ctx context.Context, m wire.Message, streams fun
 	if err := wire.Write(control, m); err != nil {
 		return nil, err
 	}
+	// This takes as long as starting a program does, so it is done meanwhile.
+	c.signals = catch()
+	defer c.signals.release()
 	in := bufio.NewReaderSize(control, 512)
 	first, err := wire.Read(in)
 	if err != nil {
