@@ -122,7 +122,7 @@ func TestSparseFiles(t *testing.T) {
 }
 
 func TestMmap(t *testing.T) {
-	far, near := pair(t, server.Export{}, client.Options{})
+	far, near := apart(t, "auto")
 	path := filepath.Join(far, "f")
 	write(t, path, strings.Repeat("a", 8192))
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
