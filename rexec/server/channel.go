@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -152,14 +153,24 @@ func (c *channel) endInput() {
 const (
 	firstRead = 4 << 10
 	largeRead = 64 << 10
+
+	// inARow is how soon after the one before a large piece of output must come
+	// to be taken for part of much; gather is how long more is waited for then.
+	inARow = time.Millisecond
+	gather = 50 * time.Microsecond
 )
 
 // output copies what the program writes to the client, until the program and
 // all its heirs have closed it, or nobody wants more.
 func (c *channel) output() {
 	buf := make([]byte, firstRead)
+	last := time.Now()
 	for {
 		n, err := c.local.Read(buf)
+		if err == nil && n >= firstRead && n < len(buf) && time.Since(last) < inARow {
+			n += c.more(buf[n:])
+		}
+		last = time.Now()
 		if n > 0 && !c.deliver(buf[:n]) {
 			// The program's next write fails, with SIGPIPE.
 			c.local.Close()
@@ -182,6 +193,26 @@ func (c *channel) output() {
 	if c.file.Kind == wire.FileOut {
 		c.local.Close()
 	}
+}
+
+// more waits a moment for a program that writes much in small pieces, and reads
+// what there is by then: each piece on its own would cost a frame on every hop.
+func (c *channel) more(buf []byte) int {
+	time.Sleep(gather)
+	n := 0
+	raw, err := c.local.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		n, err = unix.Read(int(fd), buf)
+		// Whatever it was, the next read sees it again.
+		return true
+	})
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
 }
 
 // deliver passes output on. It returns false if the client wants no more.
