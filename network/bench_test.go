@@ -89,3 +89,16 @@ func send(b *testing.B, c net.Conn, seen func()) {
 	require.NoError(b, c.(interface{ CloseWrite() error }).CloseWrite())
 	seen()
 }
+
+// BenchmarkJoin is what a container's start waits for.
+func BenchmarkJoin(b *testing.B) {
+	r := newRig(b)
+	c := r.container("a")
+	for b.Loop() {
+		r.join(c, false)
+		b.StopTimer()
+		c.network.Close()
+		r.eventually(c.twin, "! ip link show eth0 2>/dev/null")
+		b.StartTimer()
+	}
+}

@@ -289,3 +289,18 @@ func TestWhatTheHostCantMakeIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, `join network a: on the HOST: add interface eth0: make tap device eth0`)
 	require.NotContains(t, r.run(a.shadow, "ip link"), "offl-")
 }
+
+// Whatever made the HOST drop a twin, it is made anew.
+func TestALostTwinIsMadeAnew(t *testing.T) {
+	r := newRig(t)
+	a := r.container("a")
+	r.join(a, false)
+	r.eventually(a.twin, "ping -c1 -W5 10.9.0.1")
+	r.mu.Lock()
+	controls := r.controls
+	r.mu.Unlock()
+	require.Len(t, controls, 1)
+	controls[0].Close()
+	r.eventually(a.twin, "ping -c1 -W1 10.9.0.1")
+	require.Equal(t, "1", strings.TrimSpace(r.run(a.shadow, "ip -o link | grep -c offl-")))
+}

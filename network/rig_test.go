@@ -42,6 +42,7 @@ type rig struct {
 
 	mu         sync.Mutex
 	containers map[string]*container
+	controls   []*session.Stream // the HOST's ends, in the order they were opened
 }
 
 // container is a namespace of the DPU and its twin.
@@ -94,6 +95,11 @@ func newRigWith(t testing.TB, dpu *os.File, offers, accepts carrier.Carrier) *ri
 		Carriers: []carrier.Carrier{accepts}, Logger: r.log,
 	})
 	go accept(r.peer.Listen(services), func(st *session.Stream) {
+		if h, err := wire.ParseHeader(st.Header()); err == nil && h.Kind == wire.Control {
+			r.mu.Lock()
+			r.controls = append(r.controls, st)
+			r.mu.Unlock()
+		}
 		if err := r.networks.Serve(st, st.Header()); err != nil {
 			r.log.Info("HOST", "error", err)
 		}

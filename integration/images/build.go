@@ -32,9 +32,10 @@ func Build(ctx context.Context, dir string) error {
 	stamp := filepath.Join(dir, "revision")
 	want := revision + " " + runtime.GOARCH + "\n"
 	if have, err := os.ReadFile(stamp); err == nil && string(have) == want {
-		return nil
-	}
-	if err := clearDir(dir); err != nil {
+		if missing := missing(dir); len(missing) == 0 {
+			return nil
+		}
+	} else if err := clearDir(dir); err != nil {
 		return fmt.Errorf("build images: %w", err)
 	}
 	work := filepath.Join(dir, "work")
@@ -42,7 +43,7 @@ func Build(ctx context.Context, dir string) error {
 		return fmt.Errorf("build images: %w", err)
 	}
 	defer os.RemoveAll(work)
-	tree, err := download(ctx, work, "busybox-static", "redis-server", "ca-certificates")
+	tree, err := download(ctx, work, "busybox-static", "redis-server", "nginx", "ca-certificates")
 	if err != nil {
 		return fmt.Errorf("build images: %w", err)
 	}
@@ -50,8 +51,9 @@ func Build(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("build images: %w", err)
 	}
-	for name, image := range made {
-		if err := write(dir, name, image); err != nil {
+	// Those that are there may be in use.
+	for _, name := range missing(dir) {
+		if err := write(dir, name, made[name]); err != nil {
 			return fmt.Errorf("build image %s: %w", name, err)
 		}
 	}
@@ -59,6 +61,17 @@ func Build(ctx context.Context, dir string) error {
 		return fmt.Errorf("build images: %w", err)
 	}
 	return nil
+}
+
+// names are those of all images.
+var names = []string{"busybox", "busybox-zstd", "redis", "nginx", "layers"}
+
+// missing lists the images that are not in dir.
+func missing(dir string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name+".tar"))
+		return err == nil
+	})
 }
 
 // clearDir removes what is in dir and leaves dir, which may be a link to where images are kept.

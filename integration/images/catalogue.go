@@ -39,6 +39,10 @@ func all(ctx context.Context, tree string) (map[string]v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
+	pages, err := nginx(tree)
+	if err != nil {
+		return nil, fmt.Errorf("nginx: %w", err)
+	}
 	odd, err := oddLayers()
 	if err != nil {
 		return nil, fmt.Errorf("layers: %w", err)
@@ -48,11 +52,15 @@ func all(ctx context.Context, tree string) (map[string]v1.Image, error) {
 		WorkingDir: "/data", Volumes: map[string]struct{}{"/data": {}},
 		ExposedPorts: map[string]struct{}{"6379/tcp": {}},
 	}
+	pagesConfig := v1.Config{
+		Env: []string{path}, Cmd: []string{"nginx"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}, StopSignal: "SIGQUIT",
+	}
 	images := map[string]v1.Image{}
 	for name, make := range map[string]func() (v1.Image, error){
 		"busybox":      func() (v1.Image, error) { return compose(shell, gzip) },
 		"busybox-zstd": func() (v1.Image, error) { return compose(shell, zstd) },
 		"redis":        func() (v1.Image, error) { return compose(serverConfig, gzip, server) },
+		"nginx":        func() (v1.Image, error) { return compose(pagesConfig, gzip, pages) },
 		"layers":       func() (v1.Image, error) { return compose(shell, append([]v1.Layer{gzip}, odd...)...) },
 	} {
 		image, err := make()
@@ -112,6 +120,46 @@ func redis(tree string) (v1.Layer, error) {
 	data := directory("data", 0o755)
 	data.header.Uid, data.header.Gid = 999, 999
 	return layer(compression.GZip, append(entries, symlink("usr/bin/redis-server", "redis-check-rdb"), data))
+}
+
+// nginxConfig is a server of files that logs to where containers log.
+const nginxConfig = `daemon off;
+user nobody nogroup;
+worker_processes auto;
+pid /run/nginx.pid;
+error_log /dev/stderr;
+events {}
+http {
+    include mime.types;
+    access_log /dev/stdout;
+    server {
+        listen 80;
+        listen [::]:80;
+        root /usr/share/nginx/html;
+    }
+}
+`
+
+// nginx is the server, its libraries, a configuration and a page.
+func nginx(tree string) (v1.Layer, error) {
+	const program = "usr/sbin/nginx"
+	paths, err := libraries(tree, program)
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for _, name := range append(paths, program, "etc/nginx/mime.types") {
+		e, err := copied(tree, name)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return layer(compression.GZip, append(entries,
+		file("etc/nginx/nginx.conf", 0o644, []byte(nginxConfig)),
+		file("usr/share/nginx/html/index.html", 0o644, []byte("<!DOCTYPE html>\n<title>Welcome to nginx!</title>\n<h1>Welcome to nginx!</h1>\n")),
+		directory("var/log/nginx", 0o755), directory("var/lib/nginx", 0o755),
+	))
 }
 
 // oddLayers has a plain, a zstd and a gzip layer with what is easily got wrong when layers are applied.

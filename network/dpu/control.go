@@ -31,6 +31,16 @@ func newControl(conn net.Conn) *control {
 
 func (c *control) close() { c.conn.Close() }
 
+// ended tells whether the HOST has ended the stream.
+func (c *control) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // read takes what the HOST says until the stream ends.
 func (c *control) read() error {
 	defer c.once.Do(func() { close(c.done) })

@@ -116,16 +116,22 @@ func (n *Network) follow() {
 			n.o.Logger.Error("watch network", "network", n.o.Name, "error", err)
 			return
 		}
-		for {
-			err := n.sync(n.ctx)
-			if err == nil || n.ctx.Err() != nil {
-				break
-			}
-			n.o.Logger.Warn("change network", "network", n.o.Name, "error", err)
-			select {
-			case <-n.ctx.Done():
-			case <-time.After(retryAfter):
-			}
+		n.syncUntilDone()
+	}
+}
+
+// syncUntilDone makes the twin what the namespace is, however often that fails.
+func (n *Network) syncUntilDone() {
+	for {
+		err := n.sync(n.ctx)
+		if err == nil || n.ctx.Err() != nil {
+			return
+		}
+		n.o.Logger.Warn("change network", "network", n.o.Name, "error", err)
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-time.After(retryAfter):
 		}
 	}
 }
@@ -137,6 +143,7 @@ func (n *Network) sync(ctx context.Context) error {
 	if n.closed {
 		return net.ErrClosed
 	}
+	n.forgetLost()
 	known := map[uint32]bool{}
 	for _, i := range n.last.Interfaces {
 		known[i.ID] = true
@@ -162,6 +169,19 @@ func (n *Network) sync(ctx context.Context) error {
 	}
 	n.last = now
 	return nil
+}
+
+// forgetLost begins anew if the HOST has ended the twin.
+func (n *Network) forgetLost() {
+	if n.control == nil || !n.control.ended() {
+		return
+	}
+	n.control.close()
+	n.control, n.last = nil, &twin.Namespace{}
+	for id, p := range n.ports {
+		p.close()
+		delete(n.ports, id)
+	}
 }
 
 // dropGone closes the ports of interfaces that are no more. An interface with a
@@ -249,6 +269,7 @@ func (n *Network) openControl(ctx context.Context) error {
 		err := c.read()
 		if n.ctx.Err() == nil {
 			n.o.Logger.Warn("lost the twin on the HOST", "network", n.o.Name, "error", err)
+			n.syncUntilDone()
 		}
 	})
 	n.wg.Go(func() {

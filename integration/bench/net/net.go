@@ -36,6 +36,8 @@ type Options struct {
 const (
 	stock = "stock docker bridge"
 	raw   = "the link itself"
+	// What the tunnel's bytes travel in.
+	protected = "a TLS stream on the link"
 )
 
 // place is from where traffic goes and where to, in one lab.
@@ -47,8 +49,8 @@ type place struct {
 
 // side is one lab with its places.
 type side struct {
-	lab                  *lab.Lab
-	inward, across, link place
+	lab                          *lab.Lab
+	inward, across, link, secure place
 }
 
 // Run measures everything. The machine should be idle.
@@ -106,6 +108,9 @@ type row struct {
 func (o Options) measure(ctx context.Context, tunnel, vxlan, plain *side) ([]bench.Row, error) {
 	throughput, latency := o.figures()
 	var rows []row
+	for _, f := range throughput[:2] {
+		rows = append(rows, row{f, tunnel.inward, tunnel.secure, protected, 0.7})
+	}
 	for _, f := range throughput {
 		rows = append(rows, row{f, tunnel.inward, tunnel.link, raw, 0.7}, row{f, tunnel.inward, plain.inward, stock, 0.5})
 	}
@@ -148,10 +153,11 @@ func (p place) value(ctx context.Context, args string) (float64, error) {
 	return strconv.ParseFloat(strings.TrimSpace(out), 64)
 }
 
-// Where the program is, and the port it serves on.
+// Where the program is, and the ports it serves on.
 const (
-	program = "/root/peer"
-	port    = "5201"
+	program    = "/root/peer"
+	port       = "5201"
+	securePort = "5202"
 )
 
 // open puts a lab up with two containers in it, the far ends, and the program at all ends.
@@ -181,11 +187,11 @@ func (o Options) open(ctx context.Context, kind lab.Kind, carrier string) (_ *si
 	}
 	out, err := l.DPU.Shell(ctx, fmt.Sprintf(`set -e
 		docker pull -q %[1]s >/dev/null
-		docker network create bench >/dev/null
+		docker network create %[4]s bench >/dev/null
 		for name in server client; do
 			docker run -d --name $name --network bench -v %[2]s:/peer:ro %[1]s sh -c 'cp /peer /tmp/peer && exec /tmp/peer serve %[3]s' >/dev/null
 		done
-		docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' server`, l.Image("busybox"), program, port)).Output()
+		docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' server`, l.Image("busybox"), program, port, fit(carrier))).Output()
 	if err != nil {
 		return nil, fmt.Errorf("start containers: %w", err)
 	}
@@ -197,9 +203,11 @@ func (o Options) open(ctx context.Context, kind lab.Kind, carrier string) (_ *si
 	s.inward = place{"DPU to container, " + label, onDPU(l, program), far}
 	s.across = place{"container to container, " + label, onDPU(l, "docker exec client /tmp/peer"), far}
 	s.link = place{"DPU to HOST, " + label, onDPU(l, program), lab.HostAddress + ":" + port}
+	s.secure = place{"DPU to HOST, " + label, onDPU(l, program), "tls:" + lab.HostAddress + ":" + securePort}
 	if kind == lab.Offload {
-		// The far end of the link itself. It ends with the lab.
-		if err := l.Host.Shell(ctx, "nohup "+program+" serve "+port+" >/dev/null 2>&1 &").Run(); err != nil {
+		// The far ends of the link itself. They end with the lab.
+		serve := "nohup " + program + " serve %s >/dev/null 2>&1 &"
+		if err := l.Host.Shell(ctx, fmt.Sprintf(serve+serve, port, "tls:"+securePort)).Run(); err != nil {
 			return nil, fmt.Errorf("serve on the HOST: %w", err)
 		}
 	}
@@ -209,6 +217,14 @@ func (o Options) open(ctx context.Context, kind lab.Kind, carrier string) (_ *si
 		}
 	}
 	return s, nil
+}
+
+// fit makes room in the link's packets for what a carrier adds, as docs/network.md advises.
+func fit(carrier string) string {
+	if carrier == "vxlan" {
+		return "-o com.docker.network.driver.mtu=1450"
+	}
+	return ""
 }
 
 func onDPU(l *lab.Lab, command string) func(context.Context, string) (string, error) {

@@ -4,12 +4,15 @@
 // Command peer makes and takes traffic for benchmarks and tests. It is one static file, so that it runs in any
 // container.
 //
-//	peer serve PORT                  be the other end of the following
+//	peer serve PORT                  be the other end of the following; tls:PORT with TLS
 //	peer up HOST:PORT SECONDS        print the bytes per second that the server takes by TCP
 //	peer down HOST:PORT SECONDS      print the bytes per second that it sends by TCP
 //	peer rtt HOST:PORT COUNT         print the median seconds of a round trip of 64 bytes by UDP
 //	peer rate HOST:PORT SIZE SECONDS print the packets per second that arrive there by UDP
 //	peer connect HOST:PORT COUNT     print the median seconds to connect, ask and be answered by TCP
+//
+// up and down take tls:HOST:PORT too.
+//
 //	peer dns PORT NAME ADDRESS       answer DNS queries for one name
 package main
 

@@ -17,7 +17,7 @@ import (
 const patience = 5 * time.Second
 
 func up(address string, n []int) (float64, error) {
-	c, err := net.Dial("tcp", address)
+	c, err := dial(address)
 	if err != nil {
 		return 0, err
 	}
@@ -31,7 +31,7 @@ func up(address string, n []int) (float64, error) {
 		}
 		buf[0] = 0
 	}
-	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 		return 0, err
 	}
 	var total [8]byte
@@ -42,7 +42,7 @@ func up(address string, n []int) (float64, error) {
 }
 
 func down(address string, n []int) (float64, error) {
-	c, err := net.Dial("tcp", address)
+	c, err := dial(address)
 	if err != nil {
 		return 0, err
 	}

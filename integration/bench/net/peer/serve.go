@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,11 +26,11 @@ const (
 )
 
 func serve(port string) error {
-	u, err := net.ListenPacket("udp", ":"+port)
+	u, err := net.ListenPacket("udp", ":"+strings.TrimPrefix(port, tlsPrefix))
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", ":"+port)
+	l, err := listen(port)
 	if err != nil {
 		return err
 	}
