@@ -242,8 +242,8 @@ func TestFullScreen(t *testing.T) {
 	tmux("send-keys", "q")
 	r.await("the end of the pager", func() bool { return !strings.Contains(r.must("ps"), "less") })
 	// What is typed before the client has ended goes to the other side.
-	r.await("the prompt", func() bool {
-		return strings.HasSuffix(strings.TrimSpace(tmux("capture-pane", "-p")), "#")
+	r.await("the shell in the foreground", func() bool {
+		return tmux("display-message", "-p", "#{pane_current_command}") == "sh\n"
 	})
 	tmux("send-keys", "echo it is o'v'er", "Enter")
 	r.await("the shell", seen("it is over"))
