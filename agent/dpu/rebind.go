@@ -65,5 +65,5 @@ var bindFlags = map[string]uintptr{
 func isDead(path string) bool {
 	var st unix.Statfs_t
 	err := unix.Statfs(path, &st)
-	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
+	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EIO)
 }
