@@ -146,7 +146,7 @@ vm-images: build ## Build the disk images of the two virtual machines, once
 	@$(LAB) vm build
 
 .PHONY: integration-vm
-integration-vm: ready vm-images ## Run the suite between two virtual machines, over TCP and vsock (about 20 minutes)
+integration-vm: ready vm-images ## Run the suite between two virtual machines, over TCP and vsock
 	@$(GO) test -timeout 60m -count=1 -v $(ARGS) ./integration/vm/suite
 
 .PHONY: vm-up

@@ -30,7 +30,7 @@ type Guest struct {
 }
 
 // patience is how long the guest's ssh daemon may take for its side of the greeting, on an emulated and busy processor.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // newGuest prepares a way in that lets only the holder of the key in, and believes only the daemon with the host key.
 func newGuest(name, socket string, key ssh.Signer, hostKey ssh.PublicKey) *Guest {

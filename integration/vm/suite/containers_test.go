@@ -94,11 +94,11 @@ func testRun(t *testing.T) {
 		t.Errorf("%+v, want %+v", r, want)
 	}
 	for command, want := range map[string]int{"true": 0, "false": 1, "kill -9 $$": 137, "exit 255": 255} {
-		if r := run(t, pair.DPU, "docker", "run", "--rm", busybox, "sh", "-c", command); r.Code != want {
+		if r := run(t, pair.DPU, "docker", "run", "--rm", "--network", "none", busybox, "sh", "-c", command); r.Code != want {
 			t.Errorf("%s: exit status %d, want %d: %s", command, r.Code, want, r.All())
 		}
 	}
-	if r := run(t, pair.DPU, "docker", "run", "--rm", busybox, "/nowhere"); r.Code != 127 || !strings.Contains(r.Err, "/nowhere") {
+	if r := run(t, pair.DPU, "docker", "run", "--rm", "--network", "none", busybox, "/nowhere"); r.Code != 127 || !strings.Contains(r.Err, "/nowhere") {
 		t.Errorf("a program that is not there: %+v", r)
 	}
 }
@@ -147,7 +147,7 @@ func testPlace(t *testing.T) {
 // testOutput holds that 16 MiB come out of a container unchanged.
 func testOutput(t *testing.T) {
 	const size = 16
-	r := run(t, pair.DPU, "sh", "-c", "docker run --rm "+busybox+
+	r := run(t, pair.DPU, "sh", "-c", "docker run --rm --network none "+busybox+
 		fmt.Sprintf(" sh -c 'dd if=/dev/urandom of=/f bs=1M count=%d 2>/dev/null; sha256sum </f >&2; cat /f' | sha256sum", size))
 	if r.Code != 0 || r.Out == "" || r.Out != r.Err {
 		t.Errorf("received %q, sent %q", r.Out, r.Err)
@@ -158,14 +158,14 @@ func testOutput(t *testing.T) {
 func testBind(t *testing.T) {
 	shell(t, pair.DPU, "rm -rf /srv/bind && mkdir -p /srv/bind/in && echo theirs >/srv/bind/in/file && ln -s in/file /srv/bind/link")
 	defer run(t, pair.DPU, "rm", "-rf", "/srv/bind")
-	if out := docker(t, "run", "--rm", "-v", "/srv/bind:/b", busybox, "sh", "-c",
+	if out := docker(t, "run", "--rm", "--network", "none", "-v", "/srv/bind:/b", busybox, "sh", "-c",
 		"cat /b/link; echo ours >/b/new; mkdir /b/d; mv /b/new /b/d/moved"); out != "theirs" {
 		t.Errorf("the container reads %q", out)
 	}
 	if got := must(t, pair.DPU, "cat", "/srv/bind/d/moved"); got != "ours" {
 		t.Errorf("the DPU reads %q", got)
 	}
-	if r := run(t, pair.DPU, "docker", "run", "--rm", "-v", "/srv/bind:/b:ro", busybox, "touch", "/b/no"); r.Code == 0 ||
+	if r := run(t, pair.DPU, "docker", "run", "--rm", "--network", "none", "-v", "/srv/bind:/b:ro", busybox, "touch", "/b/no"); r.Code == 0 ||
 		!strings.Contains(r.Err, "Read-only file system") {
 		t.Errorf("writing to a read-only directory: %+v", r)
 	}

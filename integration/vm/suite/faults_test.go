@@ -87,7 +87,7 @@ func survive(t *testing.T, f fault) {
 		})
 	}
 	eventually(t, "another one runs", recovery, func() error {
-		return outcome(run(t, pair.DPU, "docker", "run", "--rm", busybox, "echo", "again"), "again")
+		return outcome(run(t, pair.DPU, "docker", "run", "--rm", "--network", "none", busybox, "echo", "again"), "again")
 	})
 	t.Logf("%v until all was well", time.Since(begin).Round(100*time.Millisecond))
 	if t.Failed() {
@@ -174,7 +174,7 @@ func hostReboot(t *testing.T) {
 	plain := start(t, busybox, "sh", "-c", counter)
 	kept := plain + "-always"
 	t.Cleanup(func() { run(t, pair.DPU, "docker", "rm", "-f", kept) })
-	docker(t, "run", "-d", "--restart", "always", "--name", kept, busybox, "sh", "-c", counter)
+	docker(t, "run", "-d", "--restart", "always", "--network", "none", "--name", kept, busybox, "sh", "-c", counter)
 	eventually(t, "it counts", recovery, func() error { return counted(t, plain, 5) })
 	if err := pair.Host.Reset(t.Context()); err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func hostReboot(t *testing.T) {
 	t.Logf("known after %v; error %q", time.Since(begin).Round(100*time.Millisecond),
 		docker(t, "inspect", "-f", "{{.State.Error}}", plain))
 	eventually(t, "another one runs", recovery, func() error {
-		return outcome(run(t, pair.DPU, "docker", "run", "--rm", busybox, "echo", "again"), "again")
+		return outcome(run(t, pair.DPU, "docker", "run", "--rm", "--network", "none", busybox, "echo", "again"), "again")
 	})
 	eventually(t, "it was restarted", recovery, func() error {
 		return outcome(run(t, pair.DPU, "docker", "exec", kept, "echo", "there"), "there")
