@@ -117,7 +117,7 @@ func Traces(id string) ([]string, error) {
 	return traces, nil
 }
 
-func (o Observation) mounts(file string) error {
+func (now Observation) mounts(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("observe mounts: %w", err)
@@ -126,39 +126,39 @@ func (o Observation) mounts(file string) error {
 	for lines.Scan() {
 		front, back, _ := strings.Cut(lines.Text(), " - ")
 		if fields, super := strings.Fields(front), strings.Fields(back); len(fields) > 4 && len(super) > 1 {
-			o["mount "+super[0]+" on "+fields[4]] = true
+			now["mount "+super[0]+" on "+fields[4]] = true
 		}
 	}
 	return nil
 }
 
-func (o Observation) process(pid int) {
+func (now Observation) process(pid int) {
 	line := describe(pid)
 	if line == "" {
 		return
 	}
-	o[line] = true
+	now[line] = true
 	if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil {
-		o["network namespace "+ns] = true
+		now["network namespace "+ns] = true
 	}
 }
 
 // equalProcess notes a process by its command and the number of those before it, so that one which took another's
 // place, as a daemon started again or a shim kept in reserve does, makes no difference.
-func (o Observation) equalProcess(pid int) {
+func (now Observation) equalProcess(pid int) {
 	words := commandLine(pid)
 	if words == "" {
 		return // A zombie, or gone.
 	}
 	for number := 1; ; number++ {
 		line := fmt.Sprintf("process %s (number %d)", words, number)
-		if !o[line] {
-			o[line] = true
+		if !now[line] {
+			now[line] = true
 			break
 		}
 	}
 	if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil {
-		o["network namespace "+ns] = true
+		now["network namespace "+ns] = true
 	}
 }
 
@@ -172,10 +172,10 @@ func commandLine(pid int) string {
 	return words
 }
 
-func (o Observation) paths(kind, pattern string) {
+func (now Observation) paths(kind, pattern string) {
 	found, _ := filepath.Glob(pattern)
 	for _, path := range found {
-		o[kind+" "+path] = true
+		now[kind+" "+path] = true
 	}
 }
 

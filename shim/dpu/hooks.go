@@ -39,8 +39,10 @@ func takeHooks(spec *specs.Spec) (hooks, error) {
 	if len(h.CreateContainer)+len(h.StartContainer) > 0 {
 		return nil, fmt.Errorf("createContainer and startContainer hooks run a program of the DPU inside a container of the HOST: %w", errdefs.ErrNotImplemented)
 	}
+	//lint:ignore SA1019 deprecated, but whoever sets it wants it run: dockerd does
+	prestart := h.Prestart //nolint:staticcheck // see above
 	return hooks{
-		createRuntime: append(append([]specs.Hook{}, h.Prestart...), h.CreateRuntime...), //nolint:staticcheck // prestart is deprecated but must be run
+		createRuntime: append(append([]specs.Hook{}, prestart...), h.CreateRuntime...),
 		poststart:     h.Poststart,
 		poststop:      h.Poststop,
 	}, nil
