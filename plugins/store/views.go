@@ -185,6 +185,7 @@ func (s *Store) unmount(id wire.ID) error {
 	if !known {
 		return nil
 	}
+	s.release(wire.SnapshotsDir, id.String())
 	if err := detach(s.viewPath(id)); err != nil {
 		return fmt.Errorf("detach snapshot %s: %w", id, err)
 	}

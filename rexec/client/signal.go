@@ -140,7 +140,7 @@ func (c *conversation) stop(name string) {
 // resume goes on after a stop, and has the program go on.
 func (c *conversation) resume() {
 	if c.terminal != nil {
-		c.terminal.raw()
+		c.terminal.take()
 		c.say(&wire.Resize{Size: windowSize(c.terminal.fd)})
 	}
 	seq, _ := c.signals.next(unix.SIGCONT)

@@ -18,6 +18,7 @@ type terminal struct {
 
 	mu    sync.Mutex
 	saved *unix.Termios // nil unless it was changed
+	given bool          // back to whoever had it: not to be changed until taken
 }
 
 // describe returns what the program's terminal shall be like.
@@ -48,7 +49,7 @@ func (t *terminal) foreground() bool {
 func (t *terminal) raw() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.saved != nil || !t.foreground() {
+	if t.saved != nil || t.given || !t.foreground() {
 		return
 	}
 	saved, err := unix.IoctlGetTermios(t.fd, unix.TCGETS)
@@ -66,10 +67,20 @@ func (t *terminal) raw() {
 	}
 }
 
-// restore gives the terminal back as it was.
+// take undoes restore: whoever had the terminal has given it to us again.
+func (t *terminal) take() {
+	t.mu.Lock()
+	t.given = false
+	t.mu.Unlock()
+	t.raw()
+}
+
+// restore gives the terminal back as it was. It stays so, whatever goes on reading
+// keys, until it is taken.
 func (t *terminal) restore() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.given = true
 	if t.saved == nil {
 		return
 	}

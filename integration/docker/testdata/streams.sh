@@ -5,4 +5,4 @@ docker run --rm busybox sh -c 'seq 200000' | md5sum
 docker run --rm busybox sh -c 'yes | head -c 5000000' | wc -c
 docker run --rm -t busybox sh -c 'test -t 0 && test -t 1 && echo terminal'
 docker run -d --name late -i busybox cat >/dev/null
-printf 'one\ntwo\n' | timeout -s KILL 3 docker attach --sig-proxy=false late >/dev/null; docker logs late
+(printf 'one\ntwo\n' | timeout -s KILL 3 docker attach --sig-proxy=false late) >/dev/null 2>&1; docker logs late
