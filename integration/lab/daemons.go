@@ -19,6 +19,7 @@ const (
 	linkSocket  = HostAddress + ":7600"
 
 	hostConfig       = "/etc/offload/host.toml"
+	hostAllow        = "/etc/offload/rexec.toml"
 	dpuConfig        = "/etc/offload/dpu.toml"
 	certificates     = "/etc/offload/certs"
 	pluginSocket     = "/run/offload/plugins.sock"
@@ -51,7 +52,15 @@ func (l *Lab) startOffload(ctx context.Context) error {
 		return fmt.Appendf(nil, "version = 1\n\n[link]\n%s = %q\n\n[link.tls]\nca = %q\ncert = %q\nkey = %q\n%s",
 			address, LinkAddress, certificates+"/ca.crt", certificates+"/"+name+".crt", certificates+"/"+name+".key", more)
 	}
-	if err := l.Host.WriteFile(hostConfig, text("listen", "host", l.options.HostConfig), 0o600); err != nil {
+	allow, err := l.shippedConfig("rexec.toml")
+	if err != nil {
+		return fmt.Errorf("configure the host: %w", err)
+	}
+	if err := l.Host.WriteFile(hostAllow, allow, 0o600); err != nil {
+		return fmt.Errorf("configure the host: %w", err)
+	}
+	more := fmt.Sprintf("\n[rexec]\nallow = %q\n%s", hostAllow, l.options.HostConfig)
+	if err := l.Host.WriteFile(hostConfig, text("listen", "host", more), 0o600); err != nil {
 		return fmt.Errorf("configure the host: %w", err)
 	}
 	if err := l.DPU.WriteFile(dpuConfig, text("address", "dpu", l.options.DPUConfig), 0o600); err != nil {
@@ -132,7 +141,10 @@ func (l *Lab) StartDockerd(ctx context.Context) (err error) {
 	}
 	argv := []string{"dockerd"}
 	if l.Kind == Offload {
-		argv = []string{"env", "DOCKER_BUILDKIT_RUNC_COMMAND=offload-runc", "dockerd"}
+		// As the shipped unit does.
+		argv = []string{
+			"env", "DOCKER_BUILDKIT_RUNC_COMMAND=offload-runc", "offloadctl", "run", "--unit", "docker", "--", "dockerd",
+		}
 	}
 	l.Dockerd, err = l.DPU.Start(ctx, Daemon{
 		Name: "dockerd", Argv: argv, Ready: l.dockerAnswers, Patience: time.Minute,
