@@ -252,10 +252,17 @@ func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 }
 
 // cancelled waits for the reply to a request whose process got a signal. The
-// server is asked to give up what it waits for. Whatever it does, a process that
-// is being killed need not wait for it.
+// server is asked to give up waiting for a lock. Nothing else ends early on a file
+// system of this machine either, where a program that gets signals all the time,
+// as those in Go do, never sees EINTR of a look-up. Whatever the server does, a
+// process that is being killed need not wait for it.
 func (c *conn) cancelled(id uint32, p *call, bulk *framing.Bulk) {
-	_, _ = c.out.Send(wire.Header{Kind: wire.KindCancel, Op: p.req.Op, ID: id}, nil, nil, nil)
+	giveUp := func() {
+		_, _ = c.out.Send(wire.Header{Kind: wire.KindCancel, Op: p.req.Op, ID: id}, nil, nil, nil)
+	}
+	if p.req.Op == wire.OpSetLock {
+		giveUp()
+	}
 	tick := time.NewTicker(killPoll)
 	defer tick.Stop()
 	for {
@@ -264,6 +271,7 @@ func (c *conn) cancelled(id uint32, p *call, bulk *framing.Bulk) {
 			return
 		case <-tick.C:
 			if dying(p.pid) && c.abandon(id, p, bulk) {
+				giveUp()
 				p.err = unix.EINTR
 				return
 			}
