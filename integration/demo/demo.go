@@ -76,7 +76,7 @@ func (s *show) daemons(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := only(host, "offload-host", "containerd-shim-offload-host"); err != nil {
+	if err := only(host, "offload-host", "containerd-shim-offload-host", "rexec"); err != nil {
 		return fmt.Errorf("the HOST runs more than it should: %w", err)
 	}
 	return has(dpu, "containerd", "dockerd", "offload-dpu")
