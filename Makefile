@@ -65,7 +65,7 @@ images: deps build ## Build the container images that the lab serves, once
 ready: components build images
 
 # The lab's own test runner: it fails on a test that was skipped and may not be.
-TEST = @$(LAB) test -- -race -timeout 30m
+TEST = @$(LAB) test -- -race -timeout 12m
 
 .PHONY: test
 test: test-unit test-suite ## Run every test, with the race detector, and the suite in a lab (root)
