@@ -139,9 +139,19 @@ func knownDifference(script string) (string, bool) {
 	return "", false
 }
 
-// prelude gives scripts what they share. `until` waits for a command to succeed.
+// prelude gives scripts what they share. until_ok waits for a command to succeed.
+// A container's stdout and stderr have no order between them, on any dockerd: docker's
+// stderr is shown once the command has ended, after its stdout.
 const prelude = `set -u
 exec 2>&1 </dev/null
+docker() {
+	local errors status
+	errors=$(mktemp) && command docker "$@" 2>"$errors"
+	status=$?
+	cat "$errors" >&2
+	rm -f "$errors"
+	return $status
+}
 until_ok() { for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "gave up: $*"; return 1; }
 `
 
