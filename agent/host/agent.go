@@ -36,6 +36,10 @@ const TreeExport = "tree"
 // ServiceFiles is the service of the agent's session that serves files.
 const ServiceFiles = "files"
 
+// maxStreams is how many streams the DPU may have open at once; each connection to a
+// bridged socket is one.
+const maxStreams = 16384
+
 // Agent is a running agent.
 type Agent struct {
 	cfg      *config.Host
@@ -103,7 +107,9 @@ func Run(ctx context.Context, cfg *config.Host, configPath string, log *slog.Log
 func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slog.Logger) (_ *Agent, closeAgent func(), err error) {
 	a := &Agent{
 		cfg: cfg, log: log, started: time.Now(), sessions: make(map[*session.Session]time.Time),
-		acceptor: session.NewAcceptor(session.Config{Name: "DPU", ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log}),
+		acceptor: session.NewAcceptor(session.Config{
+			Name: "DPU", ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), MaxStreams: maxStreams, Logger: log,
+		}),
 	}
 	a.files = server.New(server.Options{Logger: log})
 	a.store, err = store.New(ctx, store.Options{Root: cfg.Store.Root, Tree: cfg.Store.Tree, Log: log})

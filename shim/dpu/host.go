@@ -158,6 +158,9 @@ func dial(ctx context.Context, cfg *config.DPU, target link.Target) (*session.Se
 	return dialFunc(ctx, cfg, func() link.Target { return target })
 }
 
+// memoryBytes bounds what a HOST can make the half of one pod keep: there are many.
+const memoryBytes = 32 << 20
+
 func dialFunc(ctx context.Context, cfg *config.DPU, target func() link.Target) (*session.Session, error) {
 	dialer, err := cfg.Dialer()
 	if err != nil {
@@ -165,7 +168,7 @@ func dialFunc(ctx context.Context, cfg *config.DPU, target func() link.Target) (
 	}
 	return session.Dial(ctx, func(ctx context.Context) (net.Conn, error) {
 		return dialer.Dial(ctx, target())
-	}, session.Config{Name: "HOST " + cfg.Link.Address, ResumeTimeout: cfg.Link.ResumeTimeout.Duration()})
+	}, session.Config{Name: "HOST " + cfg.Link.Address, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), MemoryBytes: memoryBytes})
 }
 
 // loadConfig reads the DPU's configuration from where OFFLOAD_CONFIG says, or

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/container-offload/offload/udsbridge/bridge/hook"
 	"github.com/container-offload/offload/udsbridge/bridge/policy"
 )
@@ -81,6 +83,10 @@ func (b *Bridge) unhook() error {
 	if b.hook != nil {
 		err = errors.Join(err, b.hook.Close())
 		b.hook = nil
+	}
+	// What still has something in it stays: files of the peer that programs have open.
+	for _, dir := range []string{filepath.Join(b.runtime, pointsDir), b.runtime} {
+		_ = unix.Rmdir(dir)
 	}
 	return err
 }

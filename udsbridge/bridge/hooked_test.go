@@ -72,6 +72,8 @@ func TestHook(t *testing.T) {
 	}, "ENOENT")
 	require.NoError(t, p.near.Remove(p.here))
 	assert.Empty(t, p.near.Status().Rules)
+	require.NoError(t, p.near.Close())
+	assert.NoDirExists(t, p.near.runtime)
 }
 
 // Without a hook in the kernel, a program can be started with libudsbridge.so.

@@ -333,7 +333,7 @@ func (m *mirror) removeFile() {
 	}
 }
 
-// isMirror reports whether a bridge has put the socket there.
+// isMirror reports whether a bridge has made the socket, or the directory.
 func isMirror(path string) bool {
 	var b [1]byte
 	_, err := unix.Lgetxattr(path, mark, b[:])

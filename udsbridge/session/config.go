@@ -40,6 +40,12 @@ type Config struct {
 	// WindowBytes is the most a stream's peer may send ahead of its reader, in
 	// bytes. A stream starts with less and grows to it as it is read. Default 1 MiB.
 	WindowBytes int
+	// MemoryBytes bounds what the peer can make this end keep that nobody has read
+	// yet, in bytes of payload. More streams start with smaller windows, down to
+	// 4 KiB; with more than MemoryBytes / 8 KiB of them, those 4 KiB for each are the
+	// bound, and a quarter of MemoryBytes. In memory it may take twice as much.
+	// Default 64 MiB.
+	MemoryBytes int
 	// MaxStreams is the most streams the peer may have open at once. Default 4096.
 	MaxStreams int
 	// Logger gets changes of the connection at debug and info level. Default: none.
@@ -56,6 +62,7 @@ func (c Config) withDefaults() Config {
 	c.DeadAfter = cmp.Or(c.DeadAfter, 10*time.Second)
 	c.ReplayBytes = max(cmp.Or(c.ReplayBytes, 4<<20), minReplayBytes)
 	c.WindowBytes = min(max(cmp.Or(c.WindowBytes, 1<<20), minWindowBytes), maxCredit/2)
+	c.MemoryBytes = cmp.Or(c.MemoryBytes, 64<<20)
 	c.MaxStreams = cmp.Or(c.MaxStreams, 4096)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -71,6 +78,7 @@ const (
 
 func (c Config) core(dialer bool) coreConfig {
 	return coreConfig{
-		dialer: dialer, replayBytes: c.ReplayBytes, windowBytes: c.WindowBytes, maxStreams: c.MaxStreams,
+		dialer: dialer, replayBytes: c.ReplayBytes, windowBytes: c.WindowBytes, memoryBytes: c.MemoryBytes,
+		maxStreams: c.MaxStreams,
 	}
 }

@@ -9,13 +9,12 @@ import (
 )
 
 const (
-	// firstWindow is the credit a stream starts with, in bytes, unless
-	// Config.WindowBytes is less.
-	firstWindow = 64 << 10
-	// maxWidened bounds how much the windows of all streams together may have grown
-	// beyond firstWindow, in bytes. It bounds what a hostile peer can make this end
-	// keep, together with the number of streams.
-	maxWidened = 64 << 20
+	// minFirstWindow and maxFirstWindow bound the credit a stream starts with, in
+	// bytes.
+	minFirstWindow = 4 << 10
+	maxFirstWindow = 64 << 10
+	// maxHeaders bounds the headers of all streams that one end has open, in bytes.
+	maxHeaders = 8 << 20
 	// maxUnsent is how much may queue up before writers wait, in bytes: as much as
 	// what is written to one stream may hold up another.
 	maxUnsent = 256 << 10
@@ -33,7 +32,21 @@ type coreConfig struct {
 	dialer      bool
 	replayBytes int
 	windowBytes int
+	memoryBytes int
 	maxStreams  int
+}
+
+// firstWindow is the credit a stream starts with, in bytes: half of the memory is
+// for the first windows of all streams.
+func (c coreConfig) firstWindow() int {
+	share := min(max(c.memoryBytes/2/c.maxStreams, minFirstWindow), maxFirstWindow)
+	return min(share, c.windowBytes)
+}
+
+// maxWidened bounds how much the windows of all streams together may have grown
+// beyond the first ones, in bytes.
+func (c coreConfig) maxWidened() int {
+	return max(c.memoryBytes-c.maxStreams*c.firstWindow(), c.memoryBytes/4)
 }
 
 // eventKind says what has happened to a flow.
@@ -75,6 +88,9 @@ type core struct {
 	lastPeerID  uint32 // of the last stream opened by the peer
 	localFlows  int
 	remoteFlows int
+	// Bytes of the headers of those.
+	localHeaders  int
+	remoteHeaders int
 
 	byeReason string // valid if bye
 	bye       bool   // received
@@ -92,12 +108,10 @@ func newCore(cfg coreConfig) *core {
 func (c *core) terms() terms {
 	return terms{
 		received: c.received,
-		window:   uint32(c.firstWindow()),
+		window:   uint32(c.cfg.firstWindow()),
 		streams:  uint32(c.cfg.maxStreams),
 	}
 }
-
-func (c *core) firstWindow() int { return min(firstWindow, c.cfg.windowBytes) }
 
 // connect begins to use a connection whose other end has sent t.
 func (c *core) connect(t terms) error {
@@ -195,17 +209,23 @@ func (c *core) open(service string, header []byte) (*flow, error) {
 	if c.nextID >= maxStreamID {
 		return nil, fmt.Errorf("%w: the session has used up all stream ids", ErrTooManyStreams)
 	}
-	f := &flow{
-		id: c.nextID, service: service, header: header,
-		credit: int(c.peer.window), owed: c.firstWindow(), window: c.firstWindow(),
+	if c.localHeaders+len(header) > maxHeaders {
+		return nil, fmt.Errorf("%w: their headers are %d bytes", ErrTooManyStreams, c.localHeaders)
 	}
+	f := c.newFlow(c.nextID, service, header)
 	c.nextID += 2
 	c.localFlows++
+	c.localHeaders += len(header)
 	c.flows[f.id] = f
 	b := c.control(frameOpen, f.id, 1+len(service)+len(header))
 	b[0] = byte(len(service))
 	copy(b[1+copy(b[1:], service):], header)
 	return f, nil
+}
+
+func (c *core) newFlow(id uint32, service string, header []byte) *flow {
+	first := c.cfg.firstWindow()
+	return &flow{id: id, service: service, header: header, credit: int(c.peer.window), owed: first, window: first}
 }
 
 // send sends a small payload, for which there must be credit and room.
@@ -272,12 +292,14 @@ func (c *core) remove(f *flow) {
 		return
 	}
 	f.gone = true
-	c.widened -= f.window - c.firstWindow()
+	c.widened -= f.window - c.cfg.firstWindow()
 	delete(c.flows, f.id)
 	if c.isLocal(f.id) {
 		c.localFlows--
+		c.localHeaders -= len(f.header)
 	} else {
 		c.remoteFlows--
+		c.remoteHeaders -= len(f.header)
 	}
 }
 
@@ -292,7 +314,9 @@ func (c *core) consume(f *flow, n int) {
 		return
 	}
 	grant := f.consumed
-	if more := min(f.window, c.cfg.windowBytes-f.window, maxWidened-c.widened); f.queue.size == 0 && more > 0 {
+	// A small first window is made up for at once, later ones grow twofold.
+	more := min(max(f.window, maxFirstWindow-f.window), c.cfg.windowBytes-f.window, c.cfg.maxWidened()-c.widened)
+	if f.queue.size == 0 && more > 0 {
 		// The reader keeps up: let the peer go further ahead.
 		grant += more
 		f.window += more

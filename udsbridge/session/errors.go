@@ -27,7 +27,7 @@ var (
 	ErrProtocol = errors.New("protocol violation")
 
 	// ErrTooManyStreams is wrapped by the error of Open if as many streams are open
-	// as the peer allows.
+	// as the peer allows, or if their headers are 8 MiB.
 	ErrTooManyStreams = errors.New("too many streams")
 )
 

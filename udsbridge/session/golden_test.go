@@ -32,7 +32,7 @@ func sentBy(c *core) []byte {
 func TestGolden(t *testing.T) {
 	id := sessionID{0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78, 0x87, 0x96, 0xa5, 0xb4, 0xc3, 0xd2, 0xe1, 0xf0}
 	mine := terms{received: 0x0102030405060708, resume: 5 * time.Minute, window: 64 << 10, streams: 4096}
-	c := newCore(coreConfig{dialer: true, replayBytes: minReplayBytes, windowBytes: 128 << 10, maxStreams: 16})
+	c := newCore(coreConfig{dialer: true, replayBytes: minReplayBytes, windowBytes: 128 << 10, memoryBytes: 4 << 20, maxStreams: 16})
 	require.NoError(t, c.connect(mine.since(0)))
 	var lines []string
 	add := func(name string, b []byte) { lines = append(lines, fmt.Sprintf("%s %x", name, b)) }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -181,22 +182,52 @@ func TestPingFlood(t *testing.T) {
 }
 
 // TestHostileData fills all windows of all streams and keeps them so: what the
-// victim keeps is bounded by them.
+// victim keeps is bounded, however many streams it allows.
 func TestHostileData(t *testing.T) {
-	const streams = 64
-	r := attack(t, Config{MaxStreams: streams})
-	for id := uint32(1); id < 2*streams; id += 2 {
-		require.NoError(t, write(r, []byte(frameOf(frameOpen, id, "\x01x"))))
-		for range firstWindow / 2048 {
-			require.NoError(t, write(r, []byte(frameOf(frameData, id, strings.Repeat("d", 2048)))))
-		}
+	const memory = 8 << 20
+	for _, streams := range []uint32{64, 1024} {
+		t.Run(fmt.Sprint(streams), func(t *testing.T) {
+			r := attack(t, Config{MaxStreams: int(streams), MemoryBytes: memory})
+			window := r.victim.core.cfg.firstWindow()
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			// The size that takes the most memory for its bytes.
+			data := strings.Repeat("d", min(2049, window))
+			for id := uint32(1); id < 2*streams; id += 2 {
+				one := frameOf(frameOpen, id, "\x01x") + strings.Repeat(frameOf(frameData, id, data), window/len(data))
+				require.NoError(t, write(r, []byte(one)))
+			}
+			eventuallyIn(t, func() bool {
+				return r.victim.Stats().ReceivedBytes > uint64(streams)*uint64(window-window%len(data))
+			})
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(2*memory))
+			require.NoError(t, r.victim.Err())
+		})
 	}
-	eventuallyIn(t, func() bool { return r.victim.Stats().ReceivedBytes > streams*firstWindow })
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	require.Less(t, m.HeapAlloc, uint64(3*streams*firstWindow))
+}
+
+// TestHostileHeaders opens streams with headers as large as they may be.
+func TestHostileHeaders(t *testing.T) {
+	r := attack(t, Config{})
+	header := strings.Repeat("h", MaxHeader)
+	for id := uint32(1); id <= 2*(maxHeaders/MaxHeader); id += 2 {
+		require.NoError(t, write(r, []byte(frameOf(frameOpen, id, "\x01x"+header))))
+	}
+	eventuallyIn(t, func() bool { return r.victim.Stats().Streams == maxHeaders/MaxHeader })
 	require.NoError(t, r.victim.Err())
+	// One that has ended makes room for another.
+	last := uint32(2 * (maxHeaders / MaxHeader))
+	require.NoError(t, write(r, []byte(frameOf(frameReset, 1, "")+frameOf(frameOpen, last+1, "\x01x"+header))))
+	require.NoError(t, write(r, []byte(frameOf(frameOpen, last+3, "\x01xh"))))
+	select {
+	case <-r.victim.Done():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the session goes on")
+	}
+	require.ErrorContains(t, r.victim.Err(), "whose headers are more than")
 }
 
 func eventuallyIn(t *testing.T, is func() bool) {
@@ -323,7 +354,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte(frameOf(frameData, 1, strings.Repeat("d", 5000))+frameOf(framePing, 0, u64(1))+frameOf(frameBye, 0, "bye")), uint8(255))
 	f.Add([]byte(frameOf(frameAck, 0, u64(headerSize+2))), uint8(1))
 	f.Fuzz(func(t *testing.T, b []byte, piece uint8) {
-		c := newCore(coreConfig{replayBytes: minReplayBytes, windowBytes: 8 << 10, maxStreams: 4})
+		c := newCore(coreConfig{replayBytes: minReplayBytes, windowBytes: 8 << 10, memoryBytes: 1 << 20, maxStreams: 4})
 		if err := c.connect(terms{window: 1 << 10, streams: 4}); err != nil {
 			t.Fatal(err)
 		}

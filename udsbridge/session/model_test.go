@@ -396,7 +396,8 @@ func TestModelRandom(t *testing.T) {
 	for seed := range uint64(runs) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		m := newModel(coreConfig{
-			replayBytes: minReplayBytes << r.IntN(3), windowBytes: minWindowBytes << r.IntN(8), maxStreams: 1 + r.IntN(8),
+			replayBytes: minReplayBytes << r.IntN(3), windowBytes: minWindowBytes << r.IntN(8),
+			memoryBytes: minWindowBytes << r.IntN(10), maxStreams: 1 + r.IntN(8),
 		})
 		for range 3000 {
 			before := m.hello

@@ -82,12 +82,13 @@ func (c *core) receiveOpen(id uint32, p []byte) error {
 	if err != nil {
 		return err
 	}
-	f := &flow{
-		id: id, service: service, header: header,
-		credit: int(c.peer.window), owed: c.firstWindow(), window: c.firstWindow(),
+	if c.remoteHeaders+len(header) > maxHeaders {
+		return violation("streams opened whose headers are more than %d bytes", maxHeaders)
 	}
+	f := c.newFlow(id, service, header)
 	c.lastPeerID = id
 	c.remoteFlows++
+	c.remoteHeaders += len(header)
 	c.flows[id] = f
 	c.note(eventOpened, f)
 	return nil

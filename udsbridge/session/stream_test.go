@@ -176,7 +176,7 @@ func TestSlowReader(t *testing.T) {
 		slow, unread := r.pair("slow")
 		var written atomic.Int64
 		go func() {
-			b := make([]byte, 32<<10)
+			b := make([]byte, 4<<10)
 			for {
 				n, err := slow.Write(b)
 				written.Add(int64(n))
@@ -345,6 +345,41 @@ func TestTooManyStreams(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestTooMuchHeader opens streams until their headers are more than the peer keeps.
+func TestTooMuchHeader(t *testing.T) {
+	r := begin(t, false, session.Config{}, session.Config{})
+	header := make([]byte, session.MaxHeader)
+	var last *session.Stream
+	for range 8 << 20 / session.MaxHeader {
+		st, err := r.near.Open(t.Context(), "held", header)
+		require.NoError(t, err)
+		last = st
+	}
+	_, err := r.near.Open(t.Context(), "held", header)
+	require.ErrorIs(t, err, session.ErrTooManyStreams)
+	last.Reset(nil)
+	_, err = r.near.Open(t.Context(), "held", header)
+	require.NoError(t, err)
+	require.NoError(t, r.far.Err())
+}
+
+// TestSmallFirstWindow moves much over streams that begin with little credit.
+func TestSmallFirstWindow(t *testing.T) {
+	c := session.Config{MemoryBytes: 64 << 10, MaxStreams: 16}
+	r := begin(t, false, c, c)
+	r.echo("echo")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			n := 0
+			if err := busy(t.Context(), r.near, uint64(i), func() bool { n++; return n > 100 }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestDeadlines(t *testing.T) {
 	r := begin(t, false, session.Config{WindowBytes: 4 << 10}, session.Config{WindowBytes: 4 << 10})
 	near, far := r.pair("x")
@@ -368,7 +403,7 @@ func TestDeadlines(t *testing.T) {
 // TestWritersThatGaveUp has many writers wait for room that only the link gives
 // back, and all but one give up.
 func TestWritersThatGaveUp(t *testing.T) {
-	r := begin(t, false, session.Config{ReplayBytes: 128 << 10}, session.Config{})
+	r := begin(t, false, session.Config{ReplayBytes: 128 << 10}, session.Config{MaxStreams: 64})
 	type both struct{ near, far *session.Stream }
 	var streams []both
 	for range 40 {
