@@ -145,9 +145,14 @@ func (h *half) serveStdio(l net.Listener) {
 	}
 }
 
+// maxHandovers is how many connections may be on their way to prove that they are
+// the DPU's. Whoever knows the pod's name can make one.
+const maxHandovers = 16
+
 // takeHandovers serves connections that the agent hands over later: those that
 // resume a session, and those of a DPU half that was started anew.
 func (h *half) takeHandovers(ctx context.Context, l *net.UnixListener, security link.Security) {
+	handovers := link.NewHandovers(security, maxHandovers)
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
@@ -155,19 +160,19 @@ func (h *half) takeHandovers(ctx context.Context, l *net.UnixListener, security 
 		}
 		go func() {
 			defer c.Close()
-			if err := h.takeHandover(ctx, c, security); err != nil {
+			if err := h.takeHandover(ctx, c, handovers); err != nil {
 				h.log.Warn("handover", "error", err)
 			}
 		}()
 	}
 }
 
-func (h *half) takeHandover(ctx context.Context, c *net.UnixConn, security link.Security) error {
+func (h *half) takeHandover(ctx context.Context, c *net.UnixConn, handovers *link.Handovers) error {
 	a, conn, err := receive(c)
 	if err != nil {
 		return err
 	}
-	sess, fresh, err := h.accept(ctx, a, conn, security)
+	sess, fresh, err := h.accept(ctx, a, conn, handovers)
 	if err != nil {
 		return err
 	}
@@ -178,13 +183,13 @@ func (h *half) takeHandover(ctx context.Context, c *net.UnixConn, security link.
 }
 
 // accept completes a connection: it makes sure of the peer and of the target.
-func (h *half) accept(ctx context.Context, a launcher.Assignment, f *os.File, security link.Security) (*session.Session, bool, error) {
+func (h *half) accept(ctx context.Context, a launcher.Assignment, f *os.File, handovers *link.Handovers) (*session.Session, bool, error) {
 	defer f.Close()
 	target, err := link.ParseTarget(a.Target)
 	if err != nil {
 		return nil, false, err
 	}
-	incoming, err := link.Handover(f, target, security)
+	incoming, err := handovers.Take(f, target)
 	if err != nil {
 		return nil, false, err
 	}

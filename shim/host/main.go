@@ -26,8 +26,9 @@ import (
 )
 
 // Run is the life of a HOST half: it waits on its control socket for an
-// assignment, becomes that pod's half and serves it until it is shut down. It
-// returns nil if the agent goes away while the half is still idle.
+// assignment, becomes that pod's half and serves it until it is shut down. An
+// assignment that it can't take, such as one whose peer isn't the DPU, leaves it
+// idle. It returns nil if the agent goes away while the half is still idle.
 func Run(ctx context.Context, cfg *config.Host, log *slog.Logger) error {
 	// Idle halves are many and live long: give memory back early.
 	debug.SetGCPercent(40)
@@ -43,21 +44,23 @@ func Run(ctx context.Context, cfg *config.Host, log *slog.Logger) error {
 		return fmt.Errorf("open control socket: %w", err)
 	}
 	defer control.Close()
-	a, f, err := receive(control)
-	if errors.Is(err, io.EOF) {
-		return nil
+	for {
+		a, f, err := receive(control)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		h, sess, err := take(ctx, cfg, log, a, f, security)
+		if replyErr := reply(control, err); replyErr != nil {
+			log.Warn("answer the agent", "error", replyErr)
+		}
+		if err == nil {
+			control.Close()
+			return h.run(ctx, sess, security)
+		}
 	}
-	if err != nil {
-		return err
-	}
-	h, sess, err := take(ctx, cfg, log, a, f, security)
-	if replyErr := reply(control, err); replyErr != nil {
-		log.Warn("answer the agent", "error", replyErr)
-	}
-	if err != nil {
-		return err
-	}
-	return h.run(ctx, sess, security)
 }
 
 // take makes this process the half that the assignment asks for.
@@ -74,7 +77,7 @@ func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.As
 			Name: "DPU " + a.Peer, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log,
 		}),
 	}
-	sess, _, err := h.accept(ctx, a, f, security)
+	sess, _, err := h.accept(ctx, a, f, link.NewHandovers(security, 1))
 	if err != nil {
 		return nil, nil, err
 	}

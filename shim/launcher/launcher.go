@@ -4,6 +4,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,14 +39,18 @@ type Config struct {
 	// State is the directory below which each pod has its own.
 	State string
 	// Warm is the number of halves kept ready.
-	Warm   int
-	Logger *slog.Logger
+	Warm int
+	// Patience is how long a connection may take to prove whose it is while others
+	// wait to. Default 5 seconds.
+	Patience time.Duration
+	Logger   *slog.Logger
 }
 
 // Launcher keeps HOST halves ready and passes connections to them. Its methods
 // may be called concurrently.
 type Launcher struct {
-	cfg Config
+	cfg      Config
+	unproven *unproven
 
 	mu     sync.Mutex
 	idle   []*idleHalf
@@ -64,7 +69,7 @@ func New(cfg Config) (*Launcher, error) {
 	if err := os.MkdirAll(cfg.State, 0o711); err != nil {
 		return nil, fmt.Errorf("make shim state directory: %w", err)
 	}
-	l := &Launcher{cfg: cfg}
+	l := &Launcher{cfg: cfg, unproven: newUnproven(cmp.Or(cfg.Patience, 5*time.Second))}
 	for range cfg.Warm {
 		h, err := l.start()
 		if err != nil {
@@ -83,39 +88,66 @@ func (l *Launcher) Close() {
 	l.idle, l.closed = nil, true
 	l.mu.Unlock()
 	for _, h := range idle {
-		h.control.Close() // tells it to end
-		h.wait(l.cfg.Logger)
+		h.end(l.cfg.Logger)
 	}
 }
 
 // Dispatch passes an incoming connection to the half of the pod it names. If
 // there is none, and the DPU asked for one, an idle half becomes it; if it did
-// not ask, Dispatch fails with errdefs.ErrNotFound and in is still the caller's.
+// not ask, Dispatch fails with errdefs.ErrNotFound. in remains the caller's.
+//
+// Who has asked shows when the half has done TLS. A half that finds out that it
+// wasn't the DPU stays idle, and only so many do that at a time.
 func (l *Launcher) Dispatch(ctx context.Context, in *link.Incoming) error {
 	dir := PodDir(l.cfg.State, in.Target.Namespace, in.Target.ID)
 	a := Assignment{Target: in.Target.String(), Peer: in.Peer, Dir: dir}
 	running, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: filepath.Join(dir, SocketName)})
 	if err == nil {
 		defer running.Close()
-		return send(running, a, in)
+		if err := send(running, a, in); err != nil {
+			return err
+		}
+		return in.Close()
 	}
 	if !in.Target.Create {
 		return fmt.Errorf("shim %s is not running: %w", in.Target, errdefs.ErrNotFound)
 	}
+	leave, err := l.unproven.enter(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return l.create(ctx, a, in)
+}
+
+// create makes an idle half the pod's.
+func (l *Launcher) create(ctx context.Context, a Assignment, in *link.Incoming) error {
 	h, err := l.take()
 	if err != nil {
 		return err
 	}
-	go l.refill()
-	go h.wait(l.cfg.Logger)
-	defer h.control.Close()
-	if err := send(h.control, a, in); err != nil {
-		return errors.Join(err, h.cmd.Process.Kill())
+	var r Reply
+	if err = send(h.control, a, in); err == nil {
+		r, err = awaitReply(ctx, h.control)
 	}
-	return awaitReply(ctx, h.control)
+	switch {
+	case err != nil:
+		// What it does is unknown.
+		err = errors.Join(err, h.cmd.Process.Kill())
+		go h.end(l.cfg.Logger)
+	case r.Error != "":
+		err = fmt.Errorf("start shim: %s", r.Error)
+		l.giveBack(h)
+		return err
+	default:
+		h.control.Close()
+		go h.wait(l.cfg.Logger)
+	}
+	go l.refill()
+	return err
 }
 
-// send passes the connection on and gives up this process's hold on it.
+// send passes the connection on.
 func send(c *net.UnixConn, a Assignment, in *link.Incoming) error {
 	b, err := Encode(a)
 	if err != nil {
@@ -129,29 +161,26 @@ func send(c *net.UnixConn, a Assignment, in *link.Incoming) error {
 	if err := fdpass.Send(c, b, f); err != nil {
 		return fmt.Errorf("hand over connection of %s: %w", in.Peer, err)
 	}
-	return in.Close()
+	return nil
 }
 
-func awaitReply(ctx context.Context, c *net.UnixConn) error {
+// awaitReply returns what a half makes of its assignment.
+func awaitReply(ctx context.Context, c *net.UnixConn) (r Reply, err error) {
 	deadline := time.Now().Add(replyTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
 	if err := c.SetReadDeadline(deadline); err != nil {
-		return fmt.Errorf("await shim: %w", err)
+		return r, fmt.Errorf("await shim: %w", err)
 	}
 	b, _, err := fdpass.Receive(c, MaxMessage, 0)
 	if err != nil {
-		return fmt.Errorf("await shim: %w", err)
+		return r, fmt.Errorf("await shim: %w", err)
 	}
-	var r Reply
 	if err := json.Unmarshal(b, &r); err != nil {
-		return fmt.Errorf("await shim: decode reply: %w", err)
+		return r, fmt.Errorf("await shim: decode reply: %w", err)
 	}
-	if r.Error != "" {
-		return fmt.Errorf("start shim: %s", r.Error)
-	}
-	return nil
+	return r, nil
 }
 
 // take returns an idle half, one that is ready if there is one.
@@ -171,6 +200,24 @@ func (l *Launcher) take() (*idleHalf, error) {
 	return l.start()
 }
 
+// giveBack keeps a half that is idle again, or ends it if there are enough.
+func (l *Launcher) giveBack(h *idleHalf) {
+	if !l.keep(h) {
+		go h.end(l.cfg.Logger)
+	}
+}
+
+// keep puts a half among the idle ones and reports whether it is needed there.
+func (l *Launcher) keep(h *idleHalf) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.idle) >= l.cfg.Warm {
+		return false
+	}
+	l.idle = append(l.idle, h)
+	return true
+}
+
 // refill starts halves until the configured number is ready.
 func (l *Launcher) refill() {
 	for {
@@ -185,15 +232,8 @@ func (l *Launcher) refill() {
 			l.cfg.Logger.Error("keep a shim ready", "error", err)
 			return
 		}
-		l.mu.Lock()
-		keep := !l.closed && len(l.idle) < l.cfg.Warm
-		if keep {
-			l.idle = append(l.idle, h)
-		}
-		l.mu.Unlock()
-		if !keep {
-			h.control.Close()
-			h.wait(l.cfg.Logger)
+		if !l.keep(h) {
+			h.end(l.cfg.Logger)
 		}
 	}
 }
@@ -223,6 +263,12 @@ func (l *Launcher) start() (*idleHalf, error) {
 		return nil, fmt.Errorf("start shim: %w", err)
 	}
 	return &idleHalf{cmd: cmd, control: c.(*net.UnixConn)}, nil
+}
+
+// end tells an idle half to end and waits until it has.
+func (h *idleHalf) end(log *slog.Logger) {
+	h.control.Close()
+	h.wait(log)
 }
 
 // wait reaps the process and reports an end that is not its ordinary one.

@@ -16,7 +16,7 @@
 //	in, err := l.Accept()            // the preamble has been read
 //	conn, err := in.Handshake(ctx)   // here, or:
 //	f, err := in.File()              // passed to another process, which calls
-//	in, err := link.Handover(f, target, security)
+//	in, err := link.Handover(f, target, security) // or Handovers.Take
 //
 // The accepting side's verdict reaches the dialling side with the first bytes it
 // is sent, so it costs no round trip: Dial returns before it, and the first Read

@@ -37,6 +37,29 @@ type Incoming struct {
 	used     bool   // the connection is somebody else's, or closed
 }
 
+// Handovers takes over connections from the process that listens, and bounds how
+// many of them may be on their way to their Handshake: one more makes the oldest go.
+// Its methods may be called concurrently.
+type Handovers struct {
+	security Security
+	pending  *pending
+}
+
+// NewHandovers returns one for up to limit connections. security must be as the
+// process that listens has it.
+func NewHandovers(security Security, limit int) *Handovers {
+	return &Handovers{security: security, pending: newPending(limit)}
+}
+
+// Take is Handover, with a place among the others.
+func (h *Handovers) Take(f *os.File, target Target) (*Incoming, error) {
+	in, err := Handover(f, target, h.security)
+	if err == nil {
+		in.release = h.pending.add(in.conn)
+	}
+	return in, err
+}
+
 // Handover rebuilds an Incoming from a descriptor that another process got from
 // File and sent along with the target. f stays the caller's. security must be as
 // that other process had it.
@@ -157,6 +180,10 @@ func linger(conn halfCloser) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(conn, lingerBytes))
 }
 
+// Abort ends the connection in every process that has it, so that whoever waits in
+// its Handshake fails. It may be called at any time, by anybody.
+func (in *Incoming) Abort() { shutdown(in.conn) }
+
 // Close drops the connection. It does nothing after Handshake or Refuse.
 func (in *Incoming) Close() error {
 	if in.used {
@@ -217,9 +244,11 @@ func (p *pending) removeLocked(e *pendingConn) {
 	}
 }
 
-// dropLocked makes whoever waits for the connection fail, and so give it up.
+// dropLocked makes whoever waits for the connection fail, and so give it up, in
+// another process too.
 func (p *pending) dropLocked(e *pendingConn) {
 	p.removeLocked(e)
+	shutdown(e.conn)
 	_ = e.conn.Close()
 }
 

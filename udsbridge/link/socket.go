@@ -97,6 +97,12 @@ func control(c syscall.Conn, f func(fd int) error) error {
 	return ferr
 }
 
+// shutdown ends a connection for every descriptor of it.
+func shutdown(c syscall.Conn) {
+	// It fails on one that has ended already, or that this process has closed.
+	_ = control(c, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RDWR) })
+}
+
 // duplicate returns a second descriptor of the socket.
 func duplicate(c syscall.Conn, name string) (*os.File, error) {
 	dup := -1
