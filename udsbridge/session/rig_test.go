@@ -199,9 +199,9 @@ func (r *rig) hush() {
 	}
 }
 
-// echo serves a service of the far end that sends everything back.
-func (r *rig) echo(service string) {
-	l := r.far.Listen(service)
+// echo serves "echo" at the far end, which sends everything back.
+func (r *rig) echo() {
+	l := r.far.Listen("echo")
 	go func() {
 		for {
 			st, err := l.Accept()

@@ -31,7 +31,7 @@ func TestCuts(t *testing.T) {
 	each(t, func(t *testing.T, secure bool) {
 		const cuts, streams = 150, 24
 		r := begin(t, secure, session.Config{}, session.Config{})
-		r.echo("echo")
+		r.echo()
 		var done atomic.Int64
 		finished := make(chan error, streams)
 		for i := range streams {
@@ -172,7 +172,7 @@ func TestSlowReader(t *testing.T) {
 		const window = 256 << 10
 		c := session.Config{WindowBytes: window, ReplayBytes: 1 << 20}
 		r := begin(t, secure, c, c)
-		r.echo("echo")
+		r.echo()
 		slow, unread := r.pair("slow")
 		var written atomic.Int64
 		go func() {
@@ -326,7 +326,7 @@ func TestServices(t *testing.T) {
 
 func TestTooManyStreams(t *testing.T) {
 	r := begin(t, false, session.Config{}, session.Config{MaxStreams: 3})
-	r.echo("echo")
+	r.echo()
 	var open []*session.Stream
 	for range 3 {
 		st, err := r.near.Open(t.Context(), "echo", nil)
@@ -367,7 +367,7 @@ func TestTooMuchHeader(t *testing.T) {
 func TestSmallFirstWindow(t *testing.T) {
 	c := session.Config{MemoryBytes: 64 << 10, MaxStreams: 16}
 	r := begin(t, false, c, c)
-	r.echo("echo")
+	r.echo()
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
