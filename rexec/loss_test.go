@@ -141,18 +141,36 @@ func (s *slowly) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// sink keeps what it is given and says when it is given something.
+type sink struct {
+	all   bytes.Buffer
+	once  sync.Once
+	begun chan struct{}
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.begun) })
+	return s.all.Write(p)
+}
+
 // through has a program echo what it is given while something is done to the
 // link, and checks that nothing was lost, doubled or changed.
 func (l *link) through(disturb func()) {
 	l.t.Helper()
 	src := &slowly{left: 12 << 20, pause: 3 * time.Millisecond}
 	cmd := l.command("sh", "-c", "cat; echo done >&2; exit 5")
-	var out, errOut bytes.Buffer
+	var errOut bytes.Buffer
+	out := sink{begun: make(chan struct{})}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = src, &out, &errOut
 	require.NoError(l.t, cmd.Start())
 	stop := make(chan struct{})
 	var disturbed sync.WaitGroup
 	disturbed.Go(func() {
+		// A link that is not there yet is no link that is lost.
+		select {
+		case <-out.begun:
+		case <-stop:
+		}
 		for {
 			select {
 			case <-stop:
@@ -167,7 +185,7 @@ func (l *link) through(disturb func()) {
 	disturbed.Wait()
 	assert.Equal(l.t, 5, status(l.t, err).ExitStatus())
 	assert.Equal(l.t, "done\n", errOut.String())
-	assert.Equal(l.t, sha256.Sum256(src.all.Bytes()), sha256.Sum256(out.Bytes()))
+	assert.Equal(l.t, sha256.Sum256(src.all.Bytes()), sha256.Sum256(out.all.Bytes()))
 }
 
 func TestLinkIsCut(t *testing.T) {

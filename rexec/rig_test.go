@@ -165,22 +165,41 @@ type rig struct {
 	client string // to which clients connect
 	log    string
 	server *exec.Cmd
+	env    []string // more of clients
 }
 
 // newRig starts a server.
 func newRig(t *testing.T, allow string) *rig {
+	t.Helper()
+	r := prepare(t, allow)
+	r.client = r.socket
+	r.serve("--socket", r.socket)
+	r.await("server", func() bool { return reachable(r.socket) })
+	return r
+}
+
+// prepare makes what a server needs.
+func prepare(t *testing.T, allow string) *rig {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("an allow-list must belong to root, and this is not root")
 	}
 	dir := t.TempDir()
 	r := &rig{t: t, dir: dir, socket: filepath.Join(dir, "server.sock"), log: filepath.Join(dir, "log")}
-	r.client = r.socket
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "allow.toml"), []byte(allow), 0o600))
+	return r
+}
+
+// serve starts the server with arguments, which say where it listens.
+func (r *rig) serve(args ...string) {
+	t := r.t
+	t.Helper()
 	log, err := os.Create(r.log)
 	require.NoError(t, err)
 	defer log.Close()
-	r.server = exec.Command(program, "serve", "--socket", r.socket, "--allow", filepath.Join(dir, "allow.toml"), "--dir", filepath.Join(dir, "own"), "--log-level", "debug")
+	r.server = exec.Command(program, append([]string{
+		"serve", "--allow", filepath.Join(r.dir, "allow.toml"), "--dir", filepath.Join(r.dir, "own"), "--log-level", "debug",
+	}, args...)...)
 	r.server.Stderr = log
 	require.NoError(t, r.server.Start())
 	t.Cleanup(func() {
@@ -193,8 +212,6 @@ func newRig(t *testing.T, allow string) *rig {
 			t.Logf("server:\n%s", b)
 		}
 	})
-	r.await("server", func() bool { return reachable(r.socket) })
-	return r
 }
 
 func reachable(socket string) bool {
@@ -231,7 +248,7 @@ func kill(cmd *exec.Cmd) {
 // command returns rexec with arguments.
 func (r *rig) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "REXEC_CONNECT=unix://"+r.client)
+	cmd.Env = append(append(os.Environ(), "REXEC_CONNECT=unix://"+r.client), r.env...)
 	cmd.WaitDelay = 30 * time.Second
 	return cmd
 }

@@ -3,11 +3,7 @@
 
 package cli
 
-import (
-	"time"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 // subcommandNames are the first arguments that are no programs.
 var subcommandNames = []string{
@@ -20,7 +16,7 @@ func Command() *cobra.Command { return command(true) }
 // command returns the command line. Without subcommands it only knows how to
 // run programs, whatever their names.
 func command(subcommands bool) *cobra.Command {
-	r := &runFlags{}
+	r := &runFlags{dialing: usualDialing()}
 	root := &cobra.Command{
 		Use:   "rexec [flags] [--] PROGRAM [ARGUMENT...]",
 		Short: "Run a program on the peer as if it were here",
@@ -39,17 +35,20 @@ run; 127 if it does not exist.`,
 		Example: `  rexec uname -a
   tar c . | rexec tar x -C /srv
   rexec -u nobody -e LANG=C sh -c 'id; locale'
-  id=$(rexec --background make world); rexec attach $id`,
+  id=$(rexec --background make world); rexec attach $id
+
+  # Without the daemons: the server has a certificate of role host.
+  there# rexec serve --listen tcp://10.0.0.2:7600 --ca ca.crt --cert host.crt --key host.key
+  here#  rexec --connect tcp://10.0.0.2:7600 --ca ca.crt --cert dpu.crt --key dpu.key uname -a`,
 		Args:          cobra.MinimumNArgs(1),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
 	}
-	root.PersistentFlags().StringVar(&r.connect, "connect", defaultConnect(), "`address` of the server or of the daemon that carries to it")
-	root.PersistentFlags().DurationVar(&r.resume, "resume-timeout", 5*time.Minute, "how long to wait for a link that was lost")
+	r.dialing.register(root.PersistentFlags())
 	r.register(root)
 	if subcommands {
-		root.AddCommand(psCommand(r), waitCommand(r), killCommand(r), attachCommand(r), serveCommand(), checkCommand())
+		root.AddCommand(psCommand(r), waitCommand(r), killCommand(r), attachCommand(r), serveCommand(&r.protection), checkCommand())
 	}
 	return root
 }

@@ -5,12 +5,15 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/container-offload/offload/rexec/client"
+	"github.com/container-offload/offload/udsbridge/link"
+	"github.com/container-offload/offload/udsbridge/pki"
 	"github.com/container-offload/offload/udsbridge/session"
 )
 
@@ -27,11 +30,36 @@ func defaultConnect() string {
 	return usualSocket
 }
 
-// connect begins a session with the server at an address.
-func connect(ctx context.Context, address string, resume time.Duration) (*session.Session, error) {
-	path, ok := strings.CutPrefix(address, "unix://")
-	if !ok {
-		return nil, fmt.Errorf("address %q is not unix:///PATH", address)
+// dialing says where the server is and how to get there.
+type dialing struct {
+	address string
+	resume  time.Duration
+	protection
+}
+
+func usualDialing() dialing {
+	return dialing{address: defaultConnect(), resume: 5 * time.Minute, protection: usualProtection()}
+}
+
+func (d *dialing) register(f *pflag.FlagSet) {
+	f.StringVar(&d.address, "connect", d.address, "`address` of the server, or of the daemon that carries to it: unix:///PATH, tcp://HOST:PORT or vsock://CID:PORT (variable "+connectEnv+")")
+	f.DurationVar(&d.resume, "resume-timeout", d.resume, "how long to wait for a link that was lost")
+	d.protection.register(f)
+}
+
+// connect begins a session with the server.
+func (d *dialing) connect(ctx context.Context) (*session.Session, error) {
+	// A path of any length, other than those of sockets of the link.
+	if path, ok := strings.CutPrefix(d.address, "unix://"); ok {
+		return client.Connect(ctx, client.Unix(path), "rexec server", d.resume)
 	}
-	return client.Connect(ctx, client.Unix(path), "rexec server", resume)
+	a, err := link.ParseAddress(d.address)
+	if err != nil {
+		return nil, err
+	}
+	security, err := d.security(pki.RoleDPU, a, 0)
+	if err != nil {
+		return nil, err
+	}
+	return client.Connect(ctx, client.Link(&link.Dialer{Address: a, Security: security}), "rexec server "+d.address, d.resume)
 }

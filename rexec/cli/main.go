@@ -43,7 +43,7 @@ func Main() {
 // execute runs what a command line asks for.
 func execute(ctx context.Context, args []string) error {
 	if name := filepath.Base(args[0]); name != ownName {
-		r := &runFlags{connect: defaultConnect()}
+		r := &runFlags{dialing: usualDialing()}
 		return r.run(ctx, append([]string{name}, args[1:]...))
 	}
 	cmd := command(len(args) > 1 && slices.Contains(append(subcommandNames, "--help", "-h"), args[1]))

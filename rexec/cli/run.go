@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -27,8 +26,7 @@ var usualEnv = []string{"TERM", "LANG", "TZ", "COLUMNS", "LINES", "COLORTERM", "
 
 // runFlags are the flags of a run.
 type runFlags struct {
-	connect    string
-	resume     time.Duration
+	dialing
 	fds        []int
 	terminal   bool
 	noTerminal bool
@@ -72,7 +70,7 @@ func (r *runFlags) run(ctx context.Context, command []string) error {
 	if err != nil {
 		return err
 	}
-	sess, err := connect(ctx, r.connect, r.resume)
+	sess, err := r.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 
 // withSession does something with a session and ends it.
 func (r *runFlags) withSession(ctx context.Context, do func(*session.Session) error) error {
-	sess, err := connect(ctx, r.connect, r.resume)
+	sess, err := r.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ or --background. It prints what is kept of the output, 256 KiB at most, and goes
 on from there. The program outlives this client, too.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sess, err := connect(cmd.Context(), r.connect, r.resume)
+			sess, err := r.connect(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/container-offload/offload/rexec/wire"
+	"github.com/container-offload/offload/udsbridge/link"
 	"github.com/container-offload/offload/udsbridge/session"
 )
 
@@ -65,6 +66,9 @@ func (b *begun) Direct() net.Conn {
 	if b.first != nil || !b.heard {
 		return nil
 	}
+	if d, ok := b.Conn.(interface{ Direct() net.Conn }); ok {
+		return d.Direct()
+	}
 	return b.Conn
 }
 
@@ -72,6 +76,13 @@ func newToken() (t wire.Token) {
 	// It never fails.
 	_, _ = rand.Read(t[:])
 	return t
+}
+
+// Link returns a dialer for a server that listens on tcp or vsock.
+func Link(d *link.Dialer) Dialer {
+	return func(ctx context.Context) (net.Conn, error) {
+		return d.Dial(ctx, link.Target{Kind: link.KindAgent})
+	}
 }
 
 // Unix returns a dialer for a unix socket.

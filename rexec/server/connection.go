@@ -45,17 +45,25 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener, name string) er
 				c.Close()
 				return
 			}
-			if err := s.Handle(ctx, c, name, pid); err != nil {
+			if err := s.handle(ctx, c, origin{name: name, pid: pid}); err != nil {
 				s.log.Debug("refused connection", "peer", name, "error", err)
 			}
 		}()
 	}
 }
 
-// Handle takes a connection and blocks as long as it is the first of its
-// session. pid is the client's process if it is of this machine and is not
-// relayed, else 0.
-func (s *Server) Handle(ctx context.Context, c net.Conn, name string, pid int) error {
+// origin says where a connection comes from.
+type origin struct {
+	name string // in the log
+	// pid is the client's process if it is of this machine and is not relayed, else 0.
+	pid int
+	// direct is whether the client itself has made the connection, from another
+	// machine.
+	direct bool
+}
+
+// handle takes a connection and blocks as long as it is the first of its session.
+func (s *Server) handle(ctx context.Context, c net.Conn, from origin) error {
 	// It fails only on a connection that is closed, which shows at once.
 	_ = c.SetReadDeadline(time.Now().Add(requestTimeout))
 	pre, err := wire.ReadPreamble(c)
@@ -70,7 +78,7 @@ func (s *Server) Handle(ctx context.Context, c net.Conn, name string, pid int) e
 		return nil
 	}
 	if pre.Kind != wire.PreambleClient {
-		pid = 0
+		from.pid, from.direct = 0, false
 	}
 	if err := s.admit(); err != nil {
 		c.Close()
@@ -85,10 +93,13 @@ func (s *Server) Handle(ctx context.Context, c net.Conn, name string, pid int) e
 		return errors.New("another client has the same number")
 	}
 	defer s.exit(pre.Client)
-	if pid != 0 {
-		go s.follow(pid, sess)
+	switch {
+	case from.pid != 0:
+		go s.follow(from.pid, sess)
+	case from.direct:
+		go s.followLink(sess)
 	}
-	s.serve(ctx, sess, name)
+	s.serve(ctx, sess, from.name)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -18,7 +19,7 @@ func (s *Session) readLoop(a *attachment) {
 		n, err := a.frames.read()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				err = errors.New("connection closed by peer")
+				err = errPeerClosed
 			}
 			s.detach(a, err)
 			return
@@ -33,6 +34,18 @@ func (s *Session) readLoop(a *attachment) {
 		}
 		arrived = 0
 	}
+}
+
+var errPeerClosed = errors.New("connection closed by peer")
+
+// isClosed reports whether a connection was lost because the other end has closed it.
+func isClosed(err error) bool {
+	for _, e := range []error{errPeerClosed, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // receive takes a frame, if ok, and all that have arrived with it. It reports

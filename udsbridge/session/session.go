@@ -397,6 +397,14 @@ func (s *Session) Err() error {
 	return s.err
 }
 
+// PeerClosed reports whether there is no connection because the other end, or its
+// kernel, has closed the last one. A link that is cut closes nothing.
+func (s *Session) PeerClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn == nil && isClosed(s.lastErr)
+}
+
 // Stats are figures about a session.
 type Stats struct {
 	Peer      string // Config.Name
