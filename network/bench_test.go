@@ -17,8 +17,12 @@ import (
 const chunk = 256 << 10
 
 // BenchmarkStream is one stream of the session by itself: the limit of a tunnel.
-func BenchmarkStream(b *testing.B) {
-	r := newRig(b)
+func BenchmarkStream(b *testing.B) { benchmarkStream(b, newRig(b)) }
+
+// BenchmarkStreamTLS is the same over TCP with TLS.
+func BenchmarkStreamTLS(b *testing.B) { benchmarkStream(b, newTLSRig(b)) }
+
+func benchmarkStream(b *testing.B, r *rig) {
 	l := r.peer.Listen("raw")
 	done := make(chan struct{})
 	go func() {
@@ -35,6 +39,8 @@ func BenchmarkStream(b *testing.B) {
 }
 
 func BenchmarkTunnel(b *testing.B) { benchmarkTCP(b, newRig(b)) }
+
+func BenchmarkTunnelTLS(b *testing.B) { benchmarkTCP(b, newTLSRig(b)) }
 
 func BenchmarkVXLAN(b *testing.B) { benchmarkTCP(b, newVXLANRig(b)) }
 

@@ -27,6 +27,8 @@ import (
 	"github.com/container-offload/offload/network/host"
 	"github.com/container-offload/offload/network/netns"
 	"github.com/container-offload/offload/network/wire"
+	"github.com/container-offload/offload/udsbridge/link"
+	"github.com/container-offload/offload/udsbridge/pki"
 	"github.com/container-offload/offload/udsbridge/session"
 )
 
@@ -59,14 +61,20 @@ const (
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	return newRigWith(t, newNS(t), tunnel.New(), tunnel.New())
+	return newRigWith(t, unixLink(t), newNS(t), tunnel.New(), tunnel.New())
+}
+
+// newTLSRig is a rig whose link is TCP with TLS.
+func newTLSRig(t testing.TB) *rig {
+	t.Helper()
+	return newRigWith(t, tlsLink(t), newNS(t), tunnel.New(), tunnel.New())
 }
 
 // newVXLANRig is a rig whose machines have a cable between them.
 func newVXLANRig(t testing.TB) *rig {
 	t.Helper()
 	dpu, machine := newNS(t), newNS(t)
-	r := newRigWith(t, dpu,
+	r := newRigWith(t, unixLink(t), dpu,
 		vxlan.New(vxlan.Options{Peer: netip.MustParseAddr("10.8.0.2"), Machine: dpu}),
 		vxlan.New(vxlan.Options{Machine: machine}))
 	r.run(dpu, fmt.Sprintf("ip link add cable type veth peer name cable netns /proc/%d/fd/%d && ip addr add 10.8.0.1/24 dev cable && ip link set cable up", os.Getpid(), machine.Fd()))
@@ -74,11 +82,11 @@ func newVXLANRig(t testing.TB) *rig {
 	return r
 }
 
-func newRigWith(t testing.TB, dpu *os.File, offers, accepts carrier.Carrier) *rig {
+func newRigWith(t testing.TB, l linkOf, dpu *os.File, offers, accepts carrier.Carrier) *rig {
 	t.Helper()
 	r := &rig{t: t, carrier: offers, containers: map[string]*container{}, log: testLogger(t), bridge: dpu}
 	r.run(r.bridge, "ip link add br0 address 02:00:00:00:00:01 type bridge && ip link set br0 up && ip link set lo up && ip addr add 10.9.0.1/24 dev br0 && ip -6 addr add fd09::1/64 dev br0 nodad")
-	r.sess, r.peer = sessions(t)
+	r.sess, r.peer = sessions(t, l)
 	r.networks = host.New(host.Options{
 		Resolve: func(name string) (*os.File, error) {
 			r.mu.Lock()
@@ -149,16 +157,59 @@ func reopen(ns *os.File) (*os.File, error) {
 	return os.Open(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
 }
 
-// sessions returns both ends of a session over a real socket: the DPU's first.
-func sessions(t testing.TB) (*session.Session, *session.Session) {
+// linkOf is what a session runs over: how each end comes to a connection.
+type linkOf struct {
+	dial   func(context.Context) (net.Conn, error)
+	accept func() (net.Conn, error)
+}
+
+// unixLink is a real socket.
+func unixLink(t testing.TB) linkOf {
 	t.Helper()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "link"))
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
+	return linkOf{
+		dial:   func(context.Context) (net.Conn, error) { return net.Dial("unix", l.Addr().String()) },
+		accept: l.Accept,
+	}
+}
+
+// tlsLink is TCP with TLS, as the link between two machines has it.
+func tlsLink(t testing.TB) linkOf {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, pki.Init(dir, pki.Options{}))
+	security := func(role pki.Role, name string) link.Security {
+		c, err := pki.LoadTLS(role, filepath.Join(dir, "ca.crt"), filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+		require.NoError(t, err)
+		return link.Security{TLS: c}
+	}
+	address, err := link.ParseAddress("tcp://127.0.0.1:0")
+	require.NoError(t, err)
+	l, err := link.Listen(t.Context(), address, security(pki.RoleHost, "host"))
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	d := link.Dialer{Address: l.Addr(), Security: security(pki.RoleDPU, "dpu")}
+	return linkOf{
+		dial: func(ctx context.Context) (net.Conn, error) { return d.Dial(ctx, link.Target{Kind: link.KindAgent}) },
+		accept: func() (net.Conn, error) {
+			in, err := l.Accept()
+			if err != nil {
+				return nil, err
+			}
+			return in.Handshake(context.Background())
+		},
+	}
+}
+
+// sessions returns both ends of a session over a link: the DPU's first.
+func sessions(t testing.TB, l linkOf) (*session.Session, *session.Session) {
+	t.Helper()
 	acceptor := session.NewAcceptor(session.Config{Name: "DPU"})
 	got := make(chan *session.Session, 1)
 	go func() {
-		c, err := l.Accept()
+		c, err := l.accept()
 		if err != nil {
 			return
 		}
@@ -166,9 +217,7 @@ func sessions(t testing.TB) (*session.Session, *session.Session) {
 			got <- s
 		}
 	}()
-	s, err := session.Dial(t.Context(), func(context.Context) (net.Conn, error) {
-		return net.Dial("unix", l.Addr().String())
-	}, session.Config{Name: "HOST"})
+	s, err := session.Dial(t.Context(), l.dial, session.Config{Name: "HOST"})
 	require.NoError(t, err)
 	peer := <-got
 	t.Cleanup(func() { s.Close(); peer.Close() })

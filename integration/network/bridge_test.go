@@ -5,6 +5,8 @@ package network
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -150,8 +152,11 @@ func TestIPv6(t *testing.T) {
 	leavesNothing(t)
 	net := network(t, "--ipv6 --subnet fd00:cafe::/64")
 	web, client := name(t, "-web"), name(t, "-client")
-	start(t, web, "--network "+net+" --ip6 fd00:cafe::77", idle)
+	start(t, web, "--network "+net+" --ip6 fd00:cafe::77 -p 8106:80 -p [::1]:8107:80", serve("six"))
 	start(t, client, "--network "+net, idle)
+	for _, at := range []string{"[fd00:cafe::77]", "[::1]:8106", "[::1]:8107", "127.0.0.1:8106"} {
+		eventually(t, "six", "curl -sS -m 5 http://"+at+"/")
+	}
 	must(t, in(client, "ping -6 -c 1 -w 10 fd00:cafe::77"))
 	must(t, in(client, "ping -6 -c 1 -w 10 "+web))
 	must(t, in(client, "ping -c 1 -w 10 "+web))
@@ -167,6 +172,38 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
+// A network without IPv4: names, the address that ends in the network's, a published port.
+func TestIPv6Only(t *testing.T) {
+	leavesNothing(t)
+	net := network(t, "--ipv4=false --ipv6 --subnet fd00:beef::/64")
+	web, client := name(t, "-web"), name(t, "-client")
+	start(t, web, "--network "+net+" -p 8108:80", serve("only six"))
+	start(t, client, "--network "+net, idle)
+	eventually(t, "only six", "curl -sS -m 5 http://[::1]:8108/")
+	eventually(t, "only six", in(client, get(web)))
+	if out := must(t, in(client, "ip -o -4 addr show eth0; ip route")); out != "" {
+		t.Errorf("of IPv4 there is: %s", out)
+	}
+}
+
+func TestContainersKeptApart(t *testing.T) {
+	leavesNothing(t)
+	net := network(t, "-o com.docker.network.bridge.enable_icc=false")
+	web, client := name(t, "-web"), name(t, "-client")
+	start(t, web, "--network "+net, serve("apart"))
+	start(t, client, "--network "+net, idle)
+	eventually(t, "apart", "curl -sS -m 5 http://"+address(t, web)+"/")
+	must(t, in(client, "ping -c 1 -w 10 "+lab.DPUAddress))
+	fails(t, in(client, "ping -c 1 -W 1 -w 1 "+address(t, web)))
+}
+
+func TestLinks(t *testing.T) {
+	leavesNothing(t)
+	web := name(t, "")
+	start(t, web, "", serve("linked"))
+	must(t, "docker run --rm --link "+web+":other "+shared.Image("busybox")+" ping -c 1 -w 10 other")
+}
+
 func TestMTU(t *testing.T) {
 	leavesNothing(t)
 	net := network(t, "-o com.docker.network.driver.mtu=1400")
@@ -179,18 +216,22 @@ func TestMTU(t *testing.T) {
 	must(t, in(a, "ping -c 1 -w 10 -s 9000 "+b))
 }
 
+// Containers on one network, all of which reach all by name. OFFLOAD_LAB_MANY says how many: 100 take their time.
 func TestManyOnOneNetwork(t *testing.T) {
 	leavesNothing(t)
+	n := 6
+	if many := os.Getenv("OFFLOAD_LAB_MANY"); many != "" {
+		var err error
+		if n, err = strconv.Atoi(many); err != nil {
+			t.Fatal(err)
+		}
+	}
 	net := network(t, "")
-	const n = 5
 	for i := range n {
 		start(t, fmt.Sprintf("%s-%d", net, i), "--network "+net, idle)
 	}
 	for i := range n {
-		script := "true"
-		for k := range n {
-			script += fmt.Sprintf(" && ping -c 1 -w 10 %s-%d", net, k)
-		}
+		script := fmt.Sprintf(`k=0; while [ $k -lt %d ]; do ping -q -c 1 -w 10 %s-$k >/dev/null || { echo not $k; exit 1; }; k=$((k+1)); done`, n, net)
 		must(t, in(fmt.Sprintf("%s-%d", net, i), script))
 	}
 }

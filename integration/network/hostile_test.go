@@ -41,14 +41,29 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 
 func TestAContainerThatMayChangesItsInterface(t *testing.T) {
 	leavesNothing(t)
+	net := network(t, "--subnet 10.205.0.0/24")
 	id := name(t, "")
 	start(t, id, "--cap-add NET_ADMIN", idle)
-	must(t, in(id, "ip addr add 172.17.0.200/16 dev eth0 && ip link add link eth0 name dummy7 type macvlan 2>/dev/null; ip route add 192.0.2.0/24 via 172.17.0.1"))
+	must(t, in(id, "ip addr add 172.17.0.200/16 dev eth0; ip addr add 192.0.2.1/32 dev lo; "+
+		"ip route add 198.51.100.0/24 via 172.17.0.1"))
 	eventually(t, "1 packets received", in(id, "ping -c 1 -w 5 -I 172.17.0.200 172.17.0.1"))
 	eventually(t, "1 received", "ping -c 1 -w 5 172.17.0.200")
-	if out := must(t, in(id, "ip route")); !strings.Contains(out, "192.0.2.0/24") {
-		t.Errorf("its own route is gone: %s", out)
+	// What the DPU changes meanwhile, and what the container has made for itself, are in nobody's way.
+	must(t, "docker network connect --ip 10.205.0.9 "+net+" "+id)
+	eventually(t, "10.205.0.9/24", in(id, "ip addr show eth1"))
+	if out := must(t, in(id, "ip route; ip addr")); !strings.Contains(out, "198.51.100.0/24") || !strings.Contains(out, "192.0.2.1/32") ||
+		!strings.Contains(out, "172.17.0.200/16") {
+		t.Errorf("its own are gone: %s", out)
 	}
+	must(t, in(id, "ip link set eth1 down; ip link set eth1 address 02:00:00:00:20:05; ip link set eth1 up; ip addr del 172.17.0.200/16 dev eth0"))
+	eventually(t, "1 packets received", in(id, "ping -c 1 -w 2 10.205.0.1"))
+	if out := must(t, "ip neigh"); !strings.Contains(out, "02:00:00:00:20:05") {
+		t.Errorf("the DPU has not learned: %s", out)
+	}
+	eventually(t, "100% packet loss", "ping -c 1 -W 1 172.17.0.200; true")
+	must(t, "docker network disconnect "+net+" "+id)
+	eventually(t, "can't find device", in(id, "ip addr show eth1; true"))
+	must(t, in(id, "ping -c 1 -w 10 172.17.0.1"))
 }
 
 // A connection through a published port outlives the link's loss, and so do the daemons' restarts.

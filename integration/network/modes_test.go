@@ -109,6 +109,30 @@ func TestNamespaceByPath(t *testing.T) {
 	}
 }
 
+// A macvlan network has its containers on a wire of the DPU, each with an address of its own there: here a wire to a
+// machine that is a namespace of the DPU.
+func TestMacvlan(t *testing.T) {
+	leavesNothing(t)
+	must(t, `ip netns add lan && ip link add wire type veth peer name eth0 netns lan && ip link set wire up && ip -n lan link set lo up &&
+		ip -n lan link set eth0 up && ip -n lan addr add 10.204.0.1/24 dev eth0 && ip -n lan addr add fd00:204::1/64 dev eth0 nodad`)
+	t.Cleanup(func() { mustIn(t, shared.DPU, "ip netns del lan; ip link del wire 2>/dev/null; true") })
+	net := network(t, "-d macvlan -o parent=wire --ipv6 --subnet 10.204.0.0/24 --gateway 10.204.0.1 --subnet fd00:204::/64 --gateway fd00:204::1")
+	web, client := name(t, "-web"), name(t, "-client")
+	start(t, web, "--network "+net, serve("on the wire"))
+	start(t, client, "--network "+net, idle)
+	eventually(t, "on the wire", "ip netns exec lan curl -sS -m 5 http://"+address(t, web)+"/")
+	eventually(t, "on the wire", in(client, get(web)))
+	must(t, in(client, "ping -c 1 -w 10 10.204.0.1 && ping -6 -c 1 -w 10 fd00:204::1 && ip route | grep -q default.via.10.204.0.1"))
+	// The wire knows the container by the address that it sees itself.
+	mac := must(t, in(web, "cat /sys/class/net/eth0/address"))
+	if out := must(t, "ip -n lan neigh"); !strings.Contains(out, mac) {
+		t.Errorf("%s is not among the neighbours: %s", mac, out)
+	}
+	// One more network, while it runs.
+	must(t, "docker network connect bridge "+web)
+	eventually(t, "on the wire", in(client, "true")+"; curl -sS -m 5 http://$(docker inspect -f '{{.NetworkSettings.Networks.bridge.IPAddress}}' "+web+")/")
+}
+
 // runtime is how ctr is told where to run a container.
 func runtime() string {
 	if kind() == lab.Stock {

@@ -4,8 +4,13 @@
 package network
 
 import (
+	"bytes"
+	"context"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/container-offload/offload/integration/lab"
 )
 
 func TestNginx(t *testing.T) {
@@ -22,6 +27,38 @@ func TestNginx(t *testing.T) {
 	if got := must(t, "curl -sS -m 50 http://127.0.0.1:8080/large | sha256sum | cut -d ' ' -f 1"); got != sum {
 		t.Errorf("32 MiB became others: %s, not %s", got, sum)
 	}
+	if kind() == lab.Offload {
+		loadWhileTheLinkIsCut(t)
+	}
+}
+
+// No request of many is lost, and no connection, when the link goes away under them: for a tenth of a second several
+// times, and once for longer.
+func loadWhileTheLinkIsCut(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var out bytes.Buffer
+	load := shared.DPU.Command(ctx, peerProgram, "load", "127.0.0.1:8080", "16", "4")
+	load.Stdout, load.Stderr = &out, &out
+	if err := load.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond, time.Second} {
+		time.Sleep(400 * time.Millisecond) // under load
+		for _, up := range []bool{false, true} {
+			if err := shared.Host.SetLink(up); err != nil {
+				t.Error(err)
+			}
+			if !up {
+				time.Sleep(cut)
+			}
+		}
+	}
+	if err := load.Wait(); err != nil {
+		t.Fatalf("a load of requests while the link is cut: %v: %s", err, &out)
+	}
+	t.Logf("%s requests a second, with the cuts", strings.TrimSpace(out.String()))
 }
 
 // A real service on two networks, with its clients on one each and one outside.

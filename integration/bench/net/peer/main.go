@@ -10,6 +10,7 @@
 //	peer rtt HOST:PORT COUNT         print the median seconds of a round trip of 64 bytes by UDP
 //	peer rate HOST:PORT SIZE SECONDS print the packets per second that arrive there by UDP
 //	peer connect HOST:PORT COUNT     print the median seconds to connect, ask and be answered by TCP
+//	peer load HOST:PORT N SECONDS    ask an HTTP server over N connections, print the answers per second
 //
 // up and down take tls:HOST:PORT too.
 //
@@ -31,7 +32,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: peer serve|up|down|rtt|rate|connect|dns and its arguments")
+		return fmt.Errorf("usage: peer serve|up|down|rtt|rate|connect|load|dns and its arguments")
 	}
 	var numbers []int
 	for _, a := range args[2:] {
@@ -44,7 +45,7 @@ func run(args []string) error {
 	measure := map[string]struct {
 		arguments int
 		f         func(string, []int) (float64, error)
-	}{"up": {1, up}, "down": {1, down}, "rtt": {1, rtt}, "rate": {2, rate}, "connect": {1, connect}}
+	}{"up": {1, up}, "down": {1, down}, "rtt": {1, rtt}, "rate": {2, rate}, "connect": {1, connect}, "load": {2, load}}
 	switch m, ok := measure[args[0]]; {
 	case args[0] == "serve":
 		return serve(args[1])
