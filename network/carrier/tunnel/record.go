@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // Sizes of a record, in bytes: a length, a virtio network header, a frame.
@@ -81,17 +82,20 @@ func plausible(b []byte) bool {
 	return false
 }
 
+// parts has memory for records that arrive in pieces.
+var parts = sync.Pool{New: func() any { b := make([]byte, 0, maxRecord); return &b }}
+
 // splitter cuts a stream of bytes into records, which it hands to each.
 type splitter struct {
 	each func(record []byte) error
-	part []byte // the beginning of a record
+	part *[]byte // the beginning of a record, nil for none: from parts
 }
 
 // feed takes the next bytes of the stream. A record that lies in b as a whole
 // is handed on from where it is.
 func (s *splitter) feed(b []byte) error {
 	for len(b) > 0 {
-		if len(s.part) > 0 || len(b) < lengthSize {
+		if s.part != nil {
 			rest, err := s.complete(b)
 			if err != nil {
 				return err
@@ -99,12 +103,16 @@ func (s *splitter) feed(b []byte) error {
 			b = rest
 			continue
 		}
+		if len(b) < lengthSize {
+			s.begin(b)
+			return nil
+		}
 		n, err := checkLength(b)
 		if err != nil {
 			return err
 		}
 		if len(b) < lengthSize+n {
-			s.part = append(s.part, b...)
+			s.begin(b)
 			return nil
 		}
 		if err := s.each(b[lengthSize : lengthSize+n]); err != nil {
@@ -115,29 +123,37 @@ func (s *splitter) feed(b []byte) error {
 	return nil
 }
 
+// begin keeps the beginning of a record.
+func (s *splitter) begin(b []byte) {
+	s.part = parts.Get().(*[]byte)
+	*s.part = append((*s.part)[:0], b...)
+}
+
 // complete adds to the record that was begun and returns what is left of b.
 func (s *splitter) complete(b []byte) ([]byte, error) {
 	want := lengthSize
-	if len(s.part) >= lengthSize {
-		n, err := checkLength(s.part)
+	if len(*s.part) >= lengthSize {
+		n, err := checkLength(*s.part)
 		if err != nil {
 			return nil, err
 		}
 		want += n
 	}
-	take := min(want-len(s.part), len(b))
-	s.part = append(s.part, b[:take]...)
+	take := min(want-len(*s.part), len(b))
+	*s.part = append(*s.part, b[:take]...)
 	b = b[take:]
-	if len(s.part) < want || want == lengthSize {
+	if len(*s.part) < want || want == lengthSize {
 		return b, nil
 	}
-	err := s.each(s.part[lengthSize:])
-	s.part = s.part[:0]
-	if cap(s.part) > keepPart {
-		s.part = nil
-	}
+	err := s.each((*s.part)[lengthSize:])
+	s.drop()
 	return b, err
 }
 
-// keepPart is the capacity that a splitter keeps between records.
-const keepPart = 2048
+// drop gives back what was kept.
+func (s *splitter) drop() {
+	if s.part != nil {
+		parts.Put(s.part)
+		s.part = nil
+	}
+}

@@ -210,6 +210,7 @@ func (p *port) receive(conn net.Conn) error {
 	}
 	w := &deviceWriter{raw: raw}
 	w.split.each = w.frame
+	defer w.split.drop()
 	if _, err := io.Copy(w, conn); err != nil {
 		return fmt.Errorf("receive frames: %w", err)
 	}
