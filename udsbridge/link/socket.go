@@ -44,7 +44,7 @@ func connect(ctx context.Context, a Address) (plainConn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return c, nil
+		return tuned(c)
 	}
 	d := net.Dialer{KeepAliveConfig: keepalive}
 	network, address := a.network()
@@ -63,12 +63,15 @@ func (a Address) network() (network, address string) {
 	return "tcp", net.JoinHostPort(a.Host, strconv.FormatUint(uint64(a.Port), 10))
 }
 
-// tuned returns c with its options set, or closes it.
+// tuned returns c ready to be used, with its options set, or closes it.
 func tuned(c net.Conn) (plainConn, error) {
 	p, ok := c.(plainConn)
 	if !ok {
 		c.Close()
 		return nil, fmt.Errorf("%T is not a socket of a link", c)
+	}
+	if _, ok := c.RemoteAddr().(*vsock.Addr); ok {
+		return &vsockConn{p}, nil
 	}
 	if _, ok := c.(*net.TCPConn); !ok {
 		return p, nil
@@ -131,7 +134,8 @@ func fromFile(f *os.File) (plainConn, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		return &handedVsock{c, vsock.Addr{ContextID: vm.CID, Port: vm.Port}}, SchemeVsock, nil
+		p, err := tuned(&handedVsock{c, vsock.Addr{ContextID: vm.CID, Port: vm.Port}})
+		return p, SchemeVsock, err
 	}
 	c, err := net.FileConn(f)
 	if err != nil {

@@ -42,8 +42,31 @@ type modelEnd struct {
 	in   *wire // nil without a connection
 	out  *wire
 	at   *attachment
+	// writing is the write in progress, which may be of a connection that is lost.
+	writing *modelWrite
 
 	streams map[uint32]*modelStream
+}
+
+// modelWrite is a batch that is being written: what is left of it is still in the
+// memory of the log.
+type modelWrite struct {
+	to   *wire
+	left [][]byte
+}
+
+// proceed writes up to n bytes.
+func (w *modelWrite) proceed(n int) {
+	for ; n > 0 && len(w.left) > 0; w.left = w.left[1:] {
+		b := w.left[0]
+		if len(b) > n {
+			w.to.queue = append(w.to.queue, b[:n]...)
+			w.left[0] = b[n:]
+			return
+		}
+		w.to.queue = append(w.to.queue, b...)
+		n -= len(b)
+	}
 }
 
 // modelStream is what the end's application has done with a stream.
@@ -137,16 +160,30 @@ func (m *model) reconnect() {
 	m.take(true)
 }
 
-// transmit writes up to limit bytes of what is pending.
+// transmit writes up to limit bytes of what is pending, or goes on with the write
+// that has begun.
 func (m *model) transmit(e *modelEnd, limit int) bool {
-	if e.out == nil || !e.core.pending() {
+	return m.finish(e) || m.begin(e, limit) && m.finish(e)
+}
+
+// begin begins to write up to limit bytes of what is pending. Nobody else writes
+// until finish.
+func (m *model) begin(e *modelEnd, limit int) bool {
+	if e.writing != nil || e.out == nil || !e.core.pending() {
 		return false
 	}
 	ctl, bufs := e.core.batch(nil, nil, limit)
-	e.out.queue = append(e.out.queue, ctl...)
-	for _, b := range bufs {
-		e.out.queue = append(e.out.queue, b...)
+	e.writing = &modelWrite{to: e.out, left: append([][]byte{ctl}, bufs...)}
+	return true
+}
+
+// finish ends the write that has begun.
+func (m *model) finish(e *modelEnd) bool {
+	if e.writing == nil {
+		return false
 	}
+	e.writing.proceed(1 << 30)
+	e.writing = nil
 	e.core.sent()
 	return true
 }
@@ -340,6 +377,12 @@ func (m *model) step(r *rand.Rand) {
 		e.core.ackNow()
 	case k < 60:
 		e.core.ping(uint64(size))
+	case k < 150:
+		m.begin(e, size)
+	case k < 200:
+		if e.writing != nil {
+			e.writing.proceed(size)
+		}
 	case k < 300:
 		m.transmit(e, size)
 	case k < 600:
@@ -423,6 +466,39 @@ func TestModelRandom(t *testing.T) {
 		t.Fatalf("only %d bytes were moved and %d connections lost: the test is not worth much", moved, lost)
 	}
 	t.Logf("%d bytes moved to one end, %d connections lost", moved, lost)
+}
+
+// TestModelResumeWhileWriting has a connection lost, and the next one taken, before
+// the write to the first has returned, after some of what it writes has arrived or
+// all of it. Then more is written, which must go on from there.
+func TestModelResumeWhileWriting(t *testing.T) {
+	for _, first := range []int{1, 700, smallPayload, maxPayload} {
+		for _, arrived := range []int{0, 1, headerSize, first, first + headerSize, 1 << 20} {
+			for _, after := range []int{1, smallPayload, maxPayload} {
+				m := newModel(coreConfig{replayBytes: minReplayBytes, windowBytes: 256 << 10, maxStreams: 2})
+				m.open(m.a)
+				m.transmit(m.a, batchBytes)
+				m.arrive(m.b, 1<<20)
+				st := m.a.streams[1]
+				m.write(m.a, st, first)
+				m.begin(m.a, batchBytes)
+				m.a.writing.proceed(1 << 20)
+				m.arrive(m.b, arrived)
+				m.reconnect()
+				m.write(m.a, st, after)
+				m.finish(m.a) // the write to the first connection
+				m.transmit(m.a, batchBytes)
+				m.arrive(m.b, 1<<20)
+				m.write(m.a, st, 1)
+				m.transmit(m.a, batchBytes)
+				m.arrive(m.b, 1<<20)
+				m.settle()
+				if m.fault != nil {
+					t.Errorf("%d bytes written, %d of them arrived, %d more: %v", first, arrived, after, m.fault)
+				}
+			}
+		}
+	}
 }
 
 // TestModelExhaustive tries every sequence of a few steps on one stream that is

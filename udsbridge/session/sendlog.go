@@ -174,7 +174,9 @@ func (l *sendLog) rewind(n uint64) error {
 	l.sent = n
 	at := l.first
 	l.sentSeg, l.sentOff = 0, 0
-	for l.sentSeg < len(l.segs) && at+uint64(len(l.segs[l.sentSeg].buf)) <= n {
+	// Not past the last segment, which extend may still add to. It is there, with
+	// nothing in it to send, when a write in progress pins it.
+	for l.sentSeg+1 < len(l.segs) && at+uint64(len(l.segs[l.sentSeg].buf)) <= n {
 		at += uint64(len(l.segs[l.sentSeg].buf))
 		l.sentSeg++
 	}
