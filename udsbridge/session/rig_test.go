@@ -23,7 +23,7 @@ import (
 )
 
 // patience is more than anything here takes, on a busy machine too.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // rig is a session over real sockets whose connections go through something that
 // can be cut or made silent.
