@@ -86,6 +86,21 @@ test-docker: ready ## Hold every docker verb against the same dockerd on one mac
 test-stock: ready ## Run the suite against stock daemons, to tell a wrong test from a wrong system
 	@OFFLOAD_LAB_KIND=stock $(LAB) test -- -timeout 30m -count=1 -p 1 $(ARGS) ./integration/run ./integration/network
 
+# make faults SEED=7 ROUNDS=3 ONLY='^kill' SHORT=1
+SEED ?=
+ROUNDS ?= 1
+ONLY ?=
+SHORT ?=
+
+.PHONY: faults
+faults: ready ## Inject faults into a lab and hold what has to come of them (SEED, ROUNDS, ONLY, SHORT=1)
+	@$(LAB) faults --out $(BUILD)/report/faults.json --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only '$(ONLY)') $(if $(filter-out 0,$(SHORT)),--short)
+
+.PHONY: fault-table
+fault-table: build ## Put the table of the last make faults into docs/faults.md
+	@$(LAB) faults --out $(BUILD)/report/faults.json --render docs/faults.md
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ## Run the linters
 	@$(GO) vet ./...

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -28,9 +29,16 @@ func MetricsHandler(provide Provider) http.Handler {
 		}
 		w.Header().Set("Content-Type", metricsType)
 		// The only error there can be is that the client has gone.
-		_, _ = w.Write(report.Metrics())
+		_, _ = w.Write(append(report.Metrics(), processMetrics()...))
 	})
 	return mux
+}
+
+// processMetrics are about the process that answers, by the names that every Go program has for them.
+func processMetrics() []byte {
+	var out bytes.Buffer
+	family{"go_goroutines", "gauge", "Goroutines of the daemon.", one(float64(runtime.NumGoroutine()))}.write(&out)
+	return out.Bytes()
 }
 
 // family is one metric: its samples have a value for each set of labels.

@@ -34,7 +34,7 @@ It needs root, and what "make build components images" makes.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), testCommand(),
-		imagesCommand(), benchRunCommand(), benchNetCommand(), vmCommand())
+		imagesCommand(), benchRunCommand(), benchNetCommand(), faultsCommand(), vmCommand())
 	return root
 }
 

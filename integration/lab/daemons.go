@@ -49,8 +49,8 @@ func (l *Lab) startOffload(ctx context.Context) error {
 		return err
 	}
 	text := func(address, name, more string) []byte {
-		return fmt.Appendf(nil, "version = 1\n\n[link]\n%s = %q\n\n[link.tls]\nca = %q\ncert = %q\nkey = %q\n%s",
-			address, LinkAddress, certificates+"/ca.crt", certificates+"/"+name+".crt", certificates+"/"+name+".key", more)
+		return fmt.Appendf(nil, "version = 1\n\n[link]\n%s = %q\n%s\n[link.tls]\nca = %q\ncert = %q\nkey = %q\n%s",
+			address, LinkAddress, l.options.Link, certificates+"/ca.crt", certificates+"/"+name+".crt", certificates+"/"+name+".key", more)
 	}
 	allow, err := l.shippedConfig("rexec.toml")
 	if err != nil {
@@ -147,7 +147,7 @@ func (l *Lab) StartDockerd(ctx context.Context) (err error) {
 		}
 	}
 	l.Dockerd, err = l.DPU.Start(ctx, Daemon{
-		Name: "dockerd", Argv: argv, Ready: l.dockerAnswers, Patience: time.Minute,
+		Name: "dockerd", Argv: append(argv, l.options.DockerdArgs...), Ready: l.dockerAnswers, Patience: time.Minute,
 	})
 	return err
 }

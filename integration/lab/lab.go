@@ -37,6 +37,13 @@ type Options struct {
 	Omit map[string][]string
 	// HostConfig and DPUConfig are TOML appended to the generated /etc/offload/host.toml and dpu.toml.
 	HostConfig, DPUConfig string
+	// Link is TOML for the [link] of both.
+	Link string
+	// DockerdArgs are further arguments for dockerd.
+	DockerdArgs []string
+	// Cable leads the link through this process, so that it can be disturbed; see [Cable]. CableSeed is its seed.
+	Cable     bool
+	CableSeed uint64
 }
 
 // Lab is an open lab. Its fields are set by Open and not changed after, save the daemons when one is started again.
@@ -49,6 +56,8 @@ type Lab struct {
 	DPU *Env
 	// Registry serves the images to the DPU, at RegistryAddress.
 	Registry *Registry
+	// Cable is the link, if the options asked for one that can be disturbed.
+	Cable *Cable
 
 	// The daemons. Agent and Daemon are nil in a stock lab, and all are nil in a bare one.
 	Agent, Daemon, Containerd, Dockerd *Process
@@ -200,7 +209,10 @@ func (l *Lab) openEnvironments(ctx context.Context) (err error) {
 	if l.DPU, err = open("dpu"); err != nil {
 		return err
 	}
-	return joinNetworks(l.Host, l.DPU)
+	if err := joinNetworks(l.Host, l.DPU); err != nil || !l.options.Cable {
+		return err
+	}
+	return l.layCable(l.options.CableSeed)
 }
 
 // publish lets other processes attach, and starts the logs anew.
@@ -267,6 +279,9 @@ func (l *Lab) Close() error {
 		if err := e.close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", e.name, err))
 		}
+	}
+	if l.Cable != nil {
+		l.Cable.close()
 	}
 	errs = append(errs, l.state.close())
 	l.state = nil

@@ -1,0 +1,6 @@
+// Copyright The offload Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+func roomFaults() []*fault { return nil }
