@@ -97,7 +97,9 @@ func (d *Daemon) close() {
 
 // servePlugins answers containerd on the plugin socket, and says when it does.
 func (d *Daemon) servePlugins(ctx context.Context, about *agent.Serving) error {
-	sn, err := snapshotter.New(d.host.pluginStream, snapshotter.Options{Root: d.cfg.RemoteFS.Mountpoint})
+	sn, err := snapshotter.New(d.host.pluginStream, snapshotter.Options{
+		Root: d.cfg.RemoteFS.Mountpoint, Ready: d.mounts.tree,
+	})
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	hostagent "github.com/container-offload/offload/agent/host"
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/remotefs/client"
 	"github.com/container-offload/offload/status"
+	"github.com/container-offload/offload/udsbridge/session"
 )
 
 const (
@@ -42,6 +45,10 @@ type mounted struct {
 	fs    *client.FS // nil if it is not mounted
 	err   error      // why not
 	since time.Time
+	// session is the one that fs, or the attempt to make it, uses.
+	session *session.Session
+	// changed is closed, and replaced, when fs is.
+	changed chan struct{}
 	// settled is closed after the first attempt.
 	settled chan struct{}
 	once    sync.Once
@@ -50,7 +57,7 @@ type mounted struct {
 func newMounted(spec config.Mount, host *connector, log *slog.Logger) *mounted {
 	return &mounted{
 		spec: spec, host: host, log: log.With("mountpoint", spec.Mountpoint),
-		done: make(chan struct{}), settled: make(chan struct{}), since: time.Now(),
+		done: make(chan struct{}), settled: make(chan struct{}), changed: make(chan struct{}), since: time.Now(),
 	}
 }
 
@@ -91,6 +98,51 @@ func (m *mounted) set(f *client.FS, err error) {
 	}
 	m.fs, m.err = f, err
 	m.once.Do(func() { close(m.settled) })
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// readyTimeout bounds how long a mount is waited for that the HOST could have.
+const readyTimeout = 10 * time.Second
+
+// ready waits until the directory is mounted over the session that there is. After the HOST's agent was started anew,
+// it answers other requests a moment before its directory is mounted again.
+func (m *mounted) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for {
+		live := m.host.Live()
+		m.mu.Lock()
+		ready, err, changed := m.fs != nil && m.session == live, m.err, m.changed
+		m.mu.Unlock()
+		if ready {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if err == nil {
+				err = ctx.Err()
+			}
+			return fmt.Errorf("wait until %s of the HOST is mounted on %s: %w: %w", m.spec.Path, m.spec.Mountpoint, err, errdefs.ErrUnavailable)
+		}
+	}
+}
+
+// open opens a stream for a mount and remembers over which session.
+func (m *mounted) open(ctx context.Context) (net.Conn, error) {
+	s, err := m.host.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.session = s
+	m.mu.Unlock()
+	st, err := s.Open(ctx, hostagent.ServiceFiles, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	}
+	return st, nil
 }
 
 // belief is how long the DPU's kernel believes what it has seen on the HOST, where
@@ -105,8 +157,7 @@ func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		m.log.Debug("make mount point", "error", err)
 	}
-	open := func(ctx context.Context) (net.Conn, error) { return m.host.Open(ctx, hostagent.ServiceFiles, nil) }
-	return client.Mount(ctx, open, dir, client.Options{
+	return client.Mount(ctx, m.open, dir, client.Options{
 		AttrTimeout: belief, EntryTimeout: belief,
 		Source: m.source(), Export: m.spec.Export, ReadOnly: m.spec.ReadOnly, Logger: m.log,
 	})

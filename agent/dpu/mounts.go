@@ -74,6 +74,17 @@ func (ms *mounts) keepLocked(spec config.Mount) *mounted {
 	return m
 }
 
+// tree waits until the HOST's snapshots are mounted.
+func (ms *mounts) tree(ctx context.Context) error {
+	ms.mu.Lock()
+	m := ms.findLocked(ms.cfg.RemoteFS.Mountpoint)
+	ms.mu.Unlock()
+	if m == nil {
+		return fmt.Errorf("the HOST's snapshots are not mounted: %w", errdefs.ErrUnavailable)
+	}
+	return m.ready(ctx)
+}
+
 func (ms *mounts) findLocked(mountpoint string) *mounted {
 	for _, m := range ms.all {
 		if filepath.Clean(m.spec.Mountpoint) == filepath.Clean(mountpoint) {

@@ -94,7 +94,7 @@ func badLink(flaws [2]lab.Flaws, least time.Duration, size int64) disturbance {
 }
 
 // halfOpen lets the DPU see its connections end while the HOST goes on to hold them.
-func halfOpen(ctx context.Context, s *scene, victim *witness) error {
+func halfOpen(ctx context.Context, s *scene, _ *witness) error {
 	streamed, begun := make(chan error, 1), make(chan struct{})
 	seed := s.dice.Uint64()
 	go func() { streamed <- s.stream(ctx, 48<<20, seed, begun) }()

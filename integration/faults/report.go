@@ -78,6 +78,9 @@ func (r *Report) add(f *fault, o outcome) {
 // inOrder sorts the rows as the catalogue has them.
 func (r *Report) inOrder() {
 	position := func(name string) int {
+		if name == afterwards.name {
+			return len(catalogue)
+		}
 		return slices.IndexFunc(catalogue, func(f *fault) bool { return f.name == name })
 	}
 	slices.SortFunc(r.Rows, func(a, b Row) int { return position(a.Fault) - position(b.Fault) })

@@ -43,6 +43,8 @@ type fault struct {
 	// short tells that it is in the short pass: it takes a few seconds.
 	short bool
 	in    surroundings
+	// steady tells that no daemon is disturbed, so that each has to have as much of everything afterwards as before.
+	steady bool
 	// inject lets it happen to a system that is well, and holds what has to come of it.
 	inject func(ctx context.Context, s *scene) error
 }
@@ -72,6 +74,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	s := &scene{options: o}
 	fmt.Fprintf(o.Log, "seed %d: %d injections\n", o.Seed, len(all))
 	for n, i := range all {
+		if s.Lab != nil && s.in != i.fault.in {
+			r.add(afterwards, s.rest(ctx))
+		}
 		if err := s.enter(ctx, i.fault.in); err != nil {
 			return r, errors.Join(err, s.leave())
 		}
@@ -88,9 +93,36 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			}
 		}
 	}
+	if s.Lab != nil {
+		r.add(afterwards, s.rest(ctx))
+	}
 	r.Took = time.Since(begun).Seconds()
 	r.inOrder()
 	return r, s.leave()
+}
+
+// afterwards is what is held about a lab in which nothing is wrong any more: its daemons have as much of everything as
+// when they were started.
+var afterwards = &fault{
+	group: "Afterwards", name: "nothing, for as long as a lost session is kept",
+	expect: "the daemons have as many descriptors, threads and goroutines as in the beginning",
+}
+
+// rest lets all that is kept for a time end, and compares what each daemon has with what it had first.
+func (s *scene) rest(ctx context.Context) outcome {
+	s.tell("%s", afterwards.name)
+	o := outcome{err: eventually(ctx, patienceOf(s.in)+settling, "left behind", func(ctx context.Context) error {
+		now, err := s.survey(ctx)
+		if err != nil {
+			return err
+		}
+		if more := now.more(s.first); len(more) > 0 {
+			return errors.New(strings.Join(more, ", "))
+		}
+		return nil
+	})}
+	s.tell("%s: %s", afterwards.name, verdict(o))
+	return o
 }
 
 func verdict(o outcome) string {
@@ -118,15 +150,12 @@ func (s *scene) one(ctx context.Context, i injection) (o outcome) {
 	if ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)
 	}
-	recovered := time.Now()
 	if err == nil {
-		err = s.nothingLeft(ctx, before)
+		err = s.nothingLeft(ctx, before, i.fault.steady)
 	}
 	o = outcome{notes: s.notes, err: err}
-	if !s.healed.IsZero() {
+	if s.works.After(s.healed) && !s.healed.IsZero() {
 		o.recovery = s.works.Sub(s.healed)
-	} else {
-		o.recovery = recovered.Sub(recovered)
 	}
 	return o
 }
@@ -157,6 +186,15 @@ const (
 	narrow
 )
 
+// patienceOf is the resume_timeout of a lab. The plain one's is longer than any cut, and short enough to see that
+// what is kept for so long is given up then.
+func patienceOf(in surroundings) time.Duration {
+	if in == impatient {
+		return impatience
+	}
+	return 80 * time.Second
+}
+
 const (
 	impatience = 12 * time.Second
 	// narrowBytes and narrowFiles are the size of each of a narrow lab's file systems.
@@ -177,9 +215,7 @@ func (s *scene) enter(ctx context.Context, in surroundings) (err error) {
 		DPUConfig:   "\n[metrics]\nlisten = \"127.0.0.1:9120\"\n",
 		DockerdArgs: []string{"--live-restore"},
 	}
-	if in == impatient {
-		options.Link = fmt.Sprintf("resume_timeout = %q\n", impatience.String())
-	}
+	options.Link = fmt.Sprintf("resume_timeout = %q\n", patienceOf(in))
 	if options.Build == "" {
 		if options.Build, err = lab.FindBuild(); err != nil {
 			return err
@@ -189,7 +225,7 @@ func (s *scene) enter(ctx context.Context, in surroundings) (err error) {
 	if s.Lab, err = lab.Open(ctx, options); err != nil {
 		return err
 	}
-	s.in = in
+	s.in, s.first = in, map[string]int{}
 	if err := s.prepare(ctx); err != nil {
 		return errors.Join(fmt.Errorf("prepare the lab: %w", err), s.leave())
 	}
@@ -236,7 +272,7 @@ func (s *scene) leave() error {
 		return nil
 	}
 	id := s.ID()
-	err := s.Lab.Close()
+	err := s.Close()
 	s.Lab = nil
 	if err != nil {
 		return err

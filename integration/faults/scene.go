@@ -35,13 +35,15 @@ type scene struct {
 	// healed is when the fault was over, and works when everything was found to work after it.
 	healed, works time.Time
 	number        int
+	// first is what each daemon of this lab had of everything when it was first seen.
+	first map[string]int
 }
 
 // draw draws a time from least to most, in milliseconds, and tells it.
 func (s *scene) draw(what string, least, most time.Duration) time.Duration {
 	d := least
 	if most > least {
-		d += time.Duration(s.dice.Int64N(int64(most-least))).Round(time.Millisecond)
+		d += time.Duration(s.dice.Int64N(int64(most - least))).Round(time.Millisecond)
 	}
 	s.tell("  %s: %s", what, d)
 	return d
@@ -86,7 +88,8 @@ func (s *scene) within(ctx context.Context, limit time.Duration, env *lab.Env, a
 		return text, fmt.Errorf("%s on the %s: not over after %s: %s", strings.Join(argv, " "), env.Name(), limit, tail(errs.String()))
 	}
 	if err != nil {
-		return text, &failure{argv: argv, env: env.Name(), code: lab.ExitCode(err), text: tail(errs.String())}
+		// dockerd tells on the standard output why it can't do an exec.
+		return text, &failure{argv: argv, env: env.Name(), code: lab.ExitCode(err), text: tail(out.String() + errs.String())}
 	}
 	return text, nil
 }
@@ -120,11 +123,16 @@ func (s *scene) eventually(ctx context.Context, what string, check func(ctx cont
 func eventually(ctx context.Context, limit time.Duration, what string, check func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() != nil && last != nil {
+			err = last // what was cut short says nothing
+		}
+		last = err
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s, waited %s: %w", what, limit, err)

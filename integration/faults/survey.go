@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,11 @@ func (s *scene) survey(ctx context.Context) (*survey, error) {
 	for line := range strings.Lines(out) {
 		all.things["host: "+strings.TrimSpace(line)] = true
 	}
+	for what, has := range all.amounts {
+		if _, ok := s.first[what]; !ok {
+			s.first[what] = has
+		}
+	}
 	return all, nil
 }
 
@@ -104,26 +110,32 @@ func goroutines(env *lab.Env) (int, bool) {
 	return n, err == nil
 }
 
-// since lists what is there now and was not before, and of what there is more.
-func (now *survey) since(before *survey) []string {
-	lines := now.things.Since(before.things)
-	for what, had := range before.amounts {
+// more lists what daemons have more of than before.
+func (now *survey) more(before map[string]int) []string {
+	var lines []string
+	for what, had := range before {
 		kind := what[strings.LastIndexByte(what, ' ')+1:]
 		if has, ok := now.amounts[what]; ok && has > had+slack[kind] {
 			lines = append(lines, fmt.Sprintf("%s: %d, before %d", what, has, had))
 		}
 	}
+	slices.Sort(lines)
 	return lines
 }
 
-// nothingLeft waits until everything is as it was before, or fails with what is left.
-func (s *scene) nothingLeft(ctx context.Context, before *survey) error {
+// nothingLeft waits until everything is as it was before, or fails with what is left. What daemons have of everything
+// is compared only if none was disturbed: a session whose other end was killed is kept for a while.
+func (s *scene) nothingLeft(ctx context.Context, before *survey, amounts bool) error {
 	return s.eventually(ctx, "left behind", func(ctx context.Context) error {
 		now, err := s.survey(ctx)
 		if err != nil {
 			return err
 		}
-		if left := now.since(before); len(left) > 0 {
+		left := now.things.Since(before.things)
+		if amounts {
+			left = append(left, now.more(before.amounts)...)
+		}
+		if len(left) > 0 {
 			return errors.New(strings.Join(left, ", "))
 		}
 		return nil

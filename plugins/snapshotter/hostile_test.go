@@ -34,6 +34,8 @@ type host struct {
 	usage  *snapshotsapi.UsageResponse
 	list   func(ss snapshotsapi.TTRPCSnapshots_ListServer) error
 	err    error
+	// removed is the last key that was to be removed.
+	removed string
 }
 
 func (h *host) Prepare(context.Context, *snapshotsapi.PrepareSnapshotRequest) (*snapshotsapi.PrepareSnapshotResponse, error) {
@@ -48,7 +50,8 @@ func (h *host) Mounts(context.Context, *snapshotsapi.MountsRequest) (*snapshotsa
 func (h *host) Commit(context.Context, *snapshotsapi.CommitSnapshotRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, h.err
 }
-func (h *host) Remove(context.Context, *snapshotsapi.RemoveSnapshotRequest) (*emptypb.Empty, error) {
+func (h *host) Remove(_ context.Context, r *snapshotsapi.RemoveSnapshotRequest) (*emptypb.Empty, error) {
+	h.removed = r.GetKey()
 	return &emptypb.Empty{}, h.err
 }
 func (h *host) Stat(context.Context, *snapshotsapi.StatSnapshotRequest) (*snapshotsapi.StatSnapshotResponse, error) {
@@ -72,6 +75,12 @@ const root = "/run/offload/host"
 // reach serves h on a link and gives a snapshotter that reaches it.
 func reach(t *testing.T, h *host) *snapshotter.Snapshotter {
 	t.Helper()
+	return reachWhen(t, h, nil)
+}
+
+// reachWhen is reach for a DPU that has the HOST's tree mounted once ready returns.
+func reachWhen(t *testing.T, h *host, ready func(context.Context) error) *snapshotter.Snapshotter {
+	t.Helper()
 	server, err := ttrpc.NewServer()
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +90,7 @@ func reach(t *testing.T, h *host) *snapshotter.Snapshotter {
 	served := make(chan error, 1)
 	l := link.Listen(wire.ServiceSnapshots)
 	go func() { served <- server.Serve(context.Background(), l) }()
-	sn, err := snapshotter.New(link.Open, snapshotter.Options{Root: root + "/"})
+	sn, err := snapshotter.New(link.Open, snapshotter.Options{Root: root + "/", Ready: ready})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +121,30 @@ func TestMountsAreRebuilt(t *testing.T) {
 	}
 	if len(m) != 1 || m[0].Type != "bind" || m[0].Source != root+"/snapshots/17" || fmt.Sprint(m[0].Options) != "[rbind rw]" {
 		t.Errorf("got %+v", m)
+	}
+}
+
+// TestNotMounted holds that no mount is answered that can't be used, and that no snapshot is left for it.
+func TestNotMounted(t *testing.T) {
+	h := &host{mounts: bind("snapshots/17", "rbind", "rw")}
+	reason := fmt.Errorf("the tree is not mounted: %w", errdefs.ErrUnavailable)
+	sn := reachWhen(t, h, func(context.Context) error { return reason })
+	if _, err := sn.Prepare(t.Context(), "key", ""); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "not mounted") {
+		t.Errorf("prepare: %v", err)
+	}
+	if h.removed != "key" {
+		t.Errorf("removed %q, not the snapshot", h.removed)
+	}
+	h.removed = ""
+	if _, err := sn.Mounts(t.Context(), "key"); !errdefs.IsUnavailable(err) {
+		t.Errorf("mounts: %v", err)
+	}
+	if h.removed != "" {
+		t.Error("a snapshot was removed that was asked for only")
+	}
+	reason = nil
+	if _, err := sn.Prepare(t.Context(), "key", ""); err != nil || h.removed != "" {
+		t.Errorf("prepare once it is mounted: %v, removed %q", err, h.removed)
 	}
 }
 

@@ -25,6 +25,9 @@ import (
 type Options struct {
 	// Root is where the DPU has the HOST's tree mounted: an absolute path.
 	Root string
+	// Ready, if not nil, waits until the HOST's tree is mounted there. What is answered as a mount is ready for use:
+	// dockerd keeps a new snapshot for ever whose mount fails.
+	Ready func(context.Context) error
 }
 
 // Snapshotter is a containerd snapshotter whose snapshots are in the HOST's
@@ -34,8 +37,9 @@ type Options struct {
 // A connection that breaks is opened anew. A call it broke is made again, and
 // if the first one turns out to have been carried out, its outcome is given.
 type Snapshotter struct {
-	root string
-	link *connection
+	root  string
+	ready func(context.Context) error
+	link  *connection
 }
 
 var (
@@ -48,7 +52,11 @@ func New(open wire.Open, opts Options) (*Snapshotter, error) {
 	if !filepath.IsAbs(opts.Root) {
 		return nil, fmt.Errorf("snapshotter root %q is not absolute: %w", opts.Root, errdefs.ErrInvalidArgument)
 	}
-	return &Snapshotter{root: filepath.Clean(opts.Root), link: newConnection(open)}, nil
+	s := &Snapshotter{root: filepath.Clean(opts.Root), ready: opts.Ready, link: newConnection(open)}
+	if s.ready == nil {
+		s.ready = func(context.Context) error { return nil }
+	}
+	return s, nil
 }
 
 // Stat tells what is known of a snapshot.
@@ -103,6 +111,9 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 	if err != nil {
 		return nil, about("mounts of snapshot", key, err)
 	}
+	if err := s.ready(ctx); err != nil {
+		return nil, about("mounts of snapshot", key, wire.Flat(err))
+	}
 	return s.mounts(r.GetMounts(), snapshots.KindUnknown)
 }
 
@@ -137,7 +148,14 @@ func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 	if err != nil {
 		return nil, about("create snapshot", key, err)
 	}
-	return s.mounts(answer.GetMounts(), kind)
+	mounts, err := s.mounts(answer.GetMounts(), kind)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx); err != nil {
+		return nil, about("create snapshot", key, wire.Flat(errors.Join(err, s.Remove(context.WithoutCancel(ctx), key))))
+	}
+	return mounts, nil
 }
 
 // made reports whether there is such a snapshot as a call that broke would have
