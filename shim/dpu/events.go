@@ -30,14 +30,15 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
+	if _, ok := ev.(*eventstypes.TaskDelete); ok {
+		// Delete publishes it, after all others. The task may be gone here already.
+		return &ptypes.Empty{}, nil
+	}
 	t, err := f.s.localise(ev)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	switch e := ev.(type) {
-	case *eventstypes.TaskDelete:
-		return &ptypes.Empty{}, nil // Delete publishes it, after all others
-	case *eventstypes.TaskExit:
+	if e, ok := ev.(*eventstypes.TaskExit); ok {
 		// Output may take its time to be read, and other events don't wait.
 		publish := t.exits(e)
 		go publish(func() { f.s.publish(ctx, ev) })
@@ -63,9 +64,7 @@ func (t *task) exits(e *eventstypes.TaskExit) (publish func(do func())) {
 		defer t.exitPublished()
 		t.delivered(context.Background(), "")
 		t.execExits.Wait()
-		// Whoever sees the event must not find the pid alive.
-		t.leaveNetwork()
-		t.shadow.Stop()
+		t.endShadow()
 		do()
 	}
 }

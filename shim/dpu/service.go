@@ -243,6 +243,9 @@ func (s *Service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.Wa
 		return nil, err
 	}
 	t.delivered(ctx, r.ExecID)
+	if r.ExecID == "" {
+		t.endShadow()
+	}
 	return &taskapi.WaitResponse{ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: resp.GetExitedAt()}, nil
 }
 

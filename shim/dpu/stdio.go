@@ -80,7 +80,7 @@ func openStdio(p *processIO, id, execID string, open func(wire.StdioHeader) (str
 		}
 		p.closes = append(p.closes, st)
 		if o.name == wire.Stdin {
-			err = p.copyIn(ctx, o.path, st)
+			err = p.copyIn(o.path, st)
 		} else {
 			err = p.copyOut(ctx, o.path, st)
 		}
@@ -93,16 +93,12 @@ func openStdio(p *processIO, id, execID string, open func(wire.StdioHeader) (str
 
 // copyIn sends what is written into the FIFO at path. The FIFO ends when its
 // last writer does, this process's hold included.
-func (p *processIO) copyIn(ctx context.Context, path string, st stream) error {
-	r, err := fifo.OpenFifo(ctx, path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+func (p *processIO) copyIn(path string, st stream) error {
+	r, hold, err := openInputFIFO(path)
 	if err != nil {
 		return fmt.Errorf("open stdin: %w", err)
 	}
 	p.closes = append(p.closes, r)
-	hold, err := fifo.OpenFifo(ctx, path, unix.O_WRONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("open stdin: %w", err)
-	}
 	p.hold = hold
 	go func() {
 		_, _ = io.Copy(st, r) // a reader that is gone ends the copy, as it ends a pipe
@@ -136,6 +132,25 @@ func (p *processIO) copyOut(ctx context.Context, path string, st stream) error {
 		st.Close()
 	}()
 	return nil
+}
+
+// openInputFIFO opens path for reading, and for writing too, so that a client that
+// closes it does not end it. Both are open on return: a reader without the hold
+// would take a client that comes and goes at once for the end.
+func openInputFIFO(path string) (r, hold *os.File, err error) {
+	// Opened for both, a FIFO waits for nobody (fifo(7)), nor does then one end alone.
+	both, err := os.OpenFile(path, unix.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer both.Close()
+	if r, err = os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+		return nil, nil, err
+	}
+	if hold, err = os.OpenFile(path, unix.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
+		return nil, nil, errors.Join(err, r.Close())
+	}
+	return r, hold, nil
 }
 
 func opener(ctx context.Context, path string) (func() (io.WriteCloser, error), error) {

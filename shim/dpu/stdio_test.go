@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -97,5 +98,65 @@ func TestDelivered(t *testing.T) {
 			t.Errorf("%s: all has been delivered", name)
 		default:
 		}
+	}
+}
+
+// sink is a stream that tells what it is given, and that it has ended.
+type sink struct {
+	source
+	data  chan string
+	ended chan struct{}
+}
+
+func (s *sink) Write(b []byte) (int, error) { s.data <- string(b); return len(b), nil }
+func (s *sink) CloseWrite() error           { close(s.ended); return nil }
+
+// TestInputOutlivesClients opens and closes the writing end as fast as a client
+// can that has nothing to say. The input ends when it is told to, not before.
+func TestInputOutlivesClients(t *testing.T) {
+	// Goroutines in parallel bring out the order in which the reader is there first.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	path := filepath.Join(t.TempDir(), "stdin")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		st := &sink{source{held: make(chan struct{})}, make(chan string), make(chan struct{})}
+		client := make(chan error, 1)
+		go func() {
+			// Waits for the reader, and is gone.
+			f, err := os.OpenFile(path, unix.O_WRONLY, 0)
+			if err == nil {
+				err = f.Close()
+			}
+			client <- err
+		}()
+		p := &processIO{stdin: path}
+		if err := openStdio(p, "task", "", func(wire.StdioHeader) (stream, error) { return st, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-client; err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("later"), 0); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-st.data:
+			if got != "later" {
+				t.Fatalf("got %q", got)
+			}
+		case <-st.ended:
+			t.Fatal("the input ended with its first client")
+		case <-time.After(time.Minute):
+			t.Fatal("what the second client wrote did not arrive")
+		}
+		p.closeStdin()
+		select {
+		case <-st.ended:
+		case <-time.After(time.Minute):
+			t.Fatal("the input did not end when it was told to")
+		}
+		p.abort()
 	}
 }

@@ -96,6 +96,13 @@ func (t *task) leaveNetwork() {
 	}
 }
 
+// endShadow ends the shadow of a task that has exited: whoever learns of the exit
+// must not find the pid alive.
+func (t *task) endShadow() {
+	t.leaveNetwork()
+	t.shadow.Stop()
+}
+
 // exitTimeout bounds how long Delete waits for the task's exit event, which
 // travels beside the answers to requests and may wait for output.
 const exitTimeout = deliverTimeout + 2*time.Second

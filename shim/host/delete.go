@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -62,7 +61,7 @@ func lastTask(dir, id string) bool {
 func endHalf(dir string) error {
 	// A pid alone proves nothing. One whose process holds the pod's socket is
 	// the half's: the file was written by the process that made the socket.
-	c, err := net.Dial("unixpacket", filepath.Join(dir, launcher.SocketName))
+	c, err := launcher.DialIn("unixpacket", dir, launcher.SocketName)
 	if err != nil {
 		return nil
 	}

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 
 	"github.com/containerd/containerd/v2/pkg/sys/reaper"
@@ -90,7 +89,7 @@ func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.As
 
 // run serves the pod and removes all of it in the end.
 func (h *half) run(ctx context.Context, sess *session.Session, security link.Security) error {
-	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Net: "unixpacket", Name: filepath.Join(h.dir, launcher.SocketName)})
+	l, err := launcher.ListenIn("unixpacket", h.dir, launcher.SocketName)
 	if err != nil {
 		sess.Close()
 		return errors.Join(fmt.Errorf("listen for handovers: %w", err), h.clean())

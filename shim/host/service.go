@@ -145,7 +145,7 @@ func (s *service) Shutdown(ctx context.Context, r *taskapi.ShutdownRequest) (*pt
 func (s *service) closeStdin(id, execID string) func() {
 	return func() {
 		_, err := s.CloseIO(context.Background(), &taskapi.CloseIORequest{ID: id, ExecID: execID, Stdin: true})
-		if err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 			s.half.log.Warn("close stdin", "task", id, "exec", execID, "error", err)
 		}
 	}

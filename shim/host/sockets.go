@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/container-offload/offload/shim/launcher"
 	"github.com/container-offload/offload/shim/wire"
 )
 
@@ -23,7 +24,7 @@ func (f *files) socket(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("make socket: %w", err)
 	}
 	path := filepath.Join(dir, name)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	l, err := launcher.ListenIn("unix", dir, name)
 	if err != nil {
 		return "", fmt.Errorf("make socket: %w", err)
 	}

@@ -74,7 +74,7 @@ func (t *stdioTable) put(h wire.StdioHeader, st stream) error {
 func (t *stdioTable) take(ctx context.Context, id, execID string, stdin, stdout, stderr bool) (_ *processIO, err error) {
 	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
 	defer cancel()
-	p := &processIO{ready: make(chan struct{})}
+	p := &processIO{}
 	defer func() {
 		if err != nil {
 			p.finish()
@@ -148,12 +148,15 @@ func (t *stdioTable) finish(id, execID string) {
 // processIO is the pipes of one process.
 type processIO struct {
 	stdin, stdout, stderr *pipe
-	ready                 chan struct{}
 	once                  sync.Once
+
+	mu       sync.Mutex // held while closeStdin runs
+	finished bool
 }
 
 // started begins to copy: runc has opened the pipes by path. closeStdin is
-// called when the DPU's end of the standard input has ended.
+// called when the DPU's end of the standard input has ended, unless the process
+// has been deleted: its id may be another's by then.
 func (p *processIO) started(closeStdin func()) {
 	p.once.Do(func() {
 		for _, o := range []*pipe{p.stdout, p.stderr} {
@@ -171,13 +174,20 @@ func (p *processIO) started(closeStdin func()) {
 			// to go away, so it stays until the process has been deleted.
 			go func() {
 				p.stdin.copyIn()
-				closeStdin()
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if !p.finished {
+					closeStdin()
+				}
 			}()
 		}
 	})
 }
 
 func (p *processIO) finish() {
+	p.mu.Lock()
+	p.finished = true
+	p.mu.Unlock()
 	p.once.Do(func() {
 		for _, o := range []*pipe{p.stdout, p.stderr} {
 			if o != nil {

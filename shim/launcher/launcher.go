@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -101,7 +100,7 @@ func (l *Launcher) Close() {
 func (l *Launcher) Dispatch(ctx context.Context, in *link.Incoming) error {
 	dir := PodDir(l.cfg.State, in.Target.Namespace, in.Target.ID)
 	a := Assignment{Target: in.Target.String(), Peer: in.Peer, Dir: dir}
-	running, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Net: "unixpacket", Name: filepath.Join(dir, SocketName)})
+	running, err := DialIn("unixpacket", dir, SocketName)
 	if err == nil {
 		defer running.Close()
 		if err := send(running, a, in); err != nil {
