@@ -64,11 +64,11 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err := s.host.configured(); err != nil {
 		return nil, err
 	}
-	runcOptions, err := runcOptions(r.Options)
+	spec, err := readSpec(r.Bundle)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := readSpec(r.Bundle)
+	runcOptions, err := runcOptions(r.Options, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +193,7 @@ func (s *Service) translate(t *task, r *taskapi.CreateTaskRequest, runcOptions [
 		},
 		owner: s.shadows.FindNamespace,
 		own:   isOwnNamespace,
+		size:  sizeOf,
 	}
 	spec := cloneSpec(t.spec)
 	if err := tr.spec(spec); err != nil {
@@ -291,9 +292,12 @@ func mountHere(t *task, rootfs []*apitypes.Mount, path string) error {
 func runcOptions(a interface {
 	GetTypeUrl() string
 	GetValue() []byte
-}) ([]byte, error) {
+}, spec *specs.Spec) ([]byte, error) {
 	if len(a.GetValue()) == 0 {
-		return nil, nil
+		if !namesSystemdUnit(spec) {
+			return nil, nil
+		}
+		return marshalOptions(&options.Options{SystemdCgroup: true})
 	}
 	v, err := typeurl.UnmarshalAny(a)
 	if err != nil {
@@ -303,6 +307,10 @@ func runcOptions(a interface {
 	if !ok {
 		return nil, fmt.Errorf("runtime options of type %q, want %s: %w", a.GetTypeUrl(), "containerd.runc.v1.Options", errdefs.ErrInvalidArgument)
 	}
+	return marshalOptions(o)
+}
+
+func marshalOptions(o *options.Options) ([]byte, error) {
 	b, err := proto.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("encode runtime options: %w", err)

@@ -28,12 +28,14 @@ type translation struct {
 	owner   func(name, path string) (shadow.Entry, error)
 	// own tells whether the namespace at path is the DPU's own.
 	own func(name, path string) (bool, error)
+	// size returns how much the file system at path can hold, in bytes.
+	size func(path string) (uint64, error)
 }
 
 // spec translates every path in spec, in place.
 func (tr *translation) spec(spec *specs.Spec) error {
 	for i := range spec.Mounts {
-		if err := tr.mount(&spec.Mounts[i]); err != nil {
+		if err := tr.mount(spec, &spec.Mounts[i]); err != nil {
 			return fmt.Errorf("mount %s: %w", spec.Mounts[i].Destination, err)
 		}
 	}
@@ -58,7 +60,7 @@ func (tr *translation) spec(spec *specs.Spec) error {
 }
 
 // mount translates the source of a bind mount. Others name no path.
-func (tr *translation) mount(m *specs.Mount) error {
+func (tr *translation) mount(spec *specs.Spec, m *specs.Mount) error {
 	if m.Type != "bind" && !slices.Contains(m.Options, "bind") && !slices.Contains(m.Options, "rbind") {
 		return nil
 	}
@@ -66,12 +68,22 @@ func (tr *translation) mount(m *specs.Mount) error {
 	if !filepath.IsAbs(src) {
 		src = filepath.Join(tr.bundle, src) // runtime-spec: relative to the bundle
 	}
-	to, err := tr.path(src)
+	place, err := tr.resolve(src)
 	if err != nil {
 		return err
 	}
-	m.Source = to
-	return nil
+	if m.Destination == shmPath {
+		source, ok, err := tr.sharedMemory(spec, place)
+		if err != nil {
+			return err
+		}
+		if ok {
+			m.Source = source
+			return nil
+		}
+	}
+	m.Source, err = tr.place(place)
+	return err
 }
 
 // path returns what stands for the DPU path p on the HOST.
@@ -80,6 +92,11 @@ func (tr *translation) path(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return tr.place(place)
+}
+
+// place returns what stands for a resolved path in the HOST's spec.
+func (tr *translation) place(place pathrule.Place) (string, error) {
 	switch {
 	case place.Host != "":
 		return place.Host, nil

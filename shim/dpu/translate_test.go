@@ -25,6 +25,9 @@ var places = map[string]pathrule.Place{
 	"/bundle/data":                  {DPU: "/bundle/data", Kind: pathrule.Directory},
 	"/dev/null":                     {DPU: "/dev/null", Kind: pathrule.Device},
 	"/run/docker.sock":              {DPU: "/run/docker.sock", Kind: pathrule.Socket},
+	"/dev/shm":                      {DPU: "/dev/shm", Kind: pathrule.Directory, FS: "tmpfs", Root: true},
+	"/containers/web/shm":           {DPU: "/containers/web/shm", Kind: pathrule.Directory, FS: "tmpfs", Root: true},
+	"/tmpfs/shm":                    {DPU: "/tmpfs/shm", Kind: pathrule.Directory, FS: "tmpfs"},
 }
 
 func testTranslation() *translation {
@@ -49,7 +52,8 @@ func testTranslation() *translation {
 			}
 			return shadow.Entry{}, fmt.Errorf("%s: %w", path, errdefs.ErrNotFound)
 		},
-		own: func(_, path string) (bool, error) { return path == "/proc/1/ns/net", nil },
+		own:  func(name, path string) (bool, error) { return path == "/proc/1/ns/"+name, nil },
+		size: func(string) (uint64, error) { return 5 << 20, nil },
 	}
 }
 
@@ -73,6 +77,46 @@ func TestMountSources(t *testing.T) {
 			require.Equal(t, c.want, spec.Mounts[0].Source)
 		})
 	}
+}
+
+func TestSharedMemory(t *testing.T) {
+	export := string(wire.ExportRef("e"))
+	ipc := func(path string) []specs.LinuxNamespace {
+		return []specs.LinuxNamespace{{Type: specs.IPCNamespace, Path: path}}
+	}
+	for _, c := range []struct {
+		name       string
+		source, at string
+		namespaces []specs.LinuxNamespace
+		want       string
+	}{
+		{"shared with others", "/containers/web/shm", "/dev/shm", ipc(""), string(wire.ShmRef(5 << 20))},
+		{"of another task", "/containers/web/shm", "/dev/shm", ipc("/proc/77/ns/ipc"), string(wire.TaskShmRef("pod", "web"))},
+		{"the machine's, no namespace", "/dev/shm", "/dev/shm", nil, "/dev/shm"},
+		{"the machine's, its namespace", "/dev/shm", "/dev/shm", ipc("/proc/1/ns/ipc"), "/dev/shm"},
+		{"the DPU's files", "/dev/shm", "/dev/shm", ipc(""), export},
+		{"elsewhere in the container", "/containers/web/shm", "/shm", ipc(""), export},
+		{"a directory of that name", "/tmpfs/shm", "/dev/shm", ipc(""), export},
+		{"any directory", "/bundle/data", "/dev/shm", ipc(""), export},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			spec := &specs.Spec{
+				Mounts: []specs.Mount{{Type: "bind", Source: c.source, Destination: c.at}},
+				Linux:  &specs.Linux{Namespaces: c.namespaces},
+			}
+			require.NoError(t, testTranslation().spec(spec))
+			require.Equal(t, c.want, spec.Mounts[0].Source)
+		})
+	}
+}
+
+func TestSystemdUnits(t *testing.T) {
+	for path, want := range map[string]bool{
+		"system.slice:docker:4f": true, ":docker:4f": true, "/docker/4f": false, "/a:b:c": false, "docker": false, "": false, "a:b": false,
+	} {
+		require.Equal(t, want, namesSystemdUnit(&specs.Spec{Linux: &specs.Linux{CgroupsPath: path}}), path)
+	}
+	require.False(t, namesSystemdUnit(&specs.Spec{}))
 }
 
 func TestMissingSourceNamesMountAndPath(t *testing.T) {

@@ -26,7 +26,7 @@ func (h *half) resolve(ctx context.Context, bundle string, spec *specs.Spec) err
 		return fmt.Errorf("spec has no root: %w", errdefs.ErrInvalidArgument)
 	}
 	var err error
-	if spec.Root.Path, err = h.resolvePath(ctx, spec.Root.Path); err != nil {
+	if spec.Root.Path, err = h.resolvePath(ctx, bundle, spec.Root.Path); err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
 	if !filepath.IsAbs(spec.Root.Path) {
@@ -34,7 +34,7 @@ func (h *half) resolve(ctx context.Context, bundle string, spec *specs.Spec) err
 	}
 	for i := range spec.Mounts {
 		m := &spec.Mounts[i]
-		if m.Source, err = h.resolvePath(ctx, m.Source); err != nil {
+		if m.Source, err = h.resolvePath(ctx, bundle, m.Source); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Destination, err)
 		}
 	}
@@ -50,13 +50,19 @@ func (h *half) resolve(ctx context.Context, bundle string, spec *specs.Spec) err
 	return nil
 }
 
-func (h *half) resolvePath(ctx context.Context, p string) (string, error) {
+func (h *half) resolvePath(ctx context.Context, bundle, p string) (string, error) {
 	ref := wire.Ref(p)
 	if name, ok := ref.Export(); ok {
 		return h.files.path(name), nil
 	}
 	if name, ok := ref.Socket(); ok {
 		return h.files.socket(ctx, name)
+	}
+	if size, ok := ref.Shm(); ok {
+		return makeShm(bundle, size)
+	}
+	if shim, id, ok := ref.TaskShm(); ok {
+		return h.shmOf(shim, id)
 	}
 	return p, nil
 }

@@ -39,7 +39,9 @@ type Place struct {
 	Host string
 	// ReadOnly tells that the mount it was found on is read-only.
 	ReadOnly bool
-	Kind     Kind
+	// Root tells that a mount begins here.
+	Root bool
+	Kind Kind
 	// FS is the file system type of the mount.
 	FS string
 	// Dev and Ino identify the file on the DPU.
@@ -82,7 +84,10 @@ func Resolve(p string) (Place, error) {
 
 // locate applies the rule to a path with no symbolic links that lies on m.
 func locate(m *mountinfo.Info, actual string) (Place, error) {
-	place := Place{DPU: actual, FS: m.FSType, ReadOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro")}
+	place := Place{
+		DPU: actual, FS: m.FSType, Root: actual == m.Mountpoint,
+		ReadOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro"),
+	}
 	if m.FSType != FSType {
 		return place, nil
 	}

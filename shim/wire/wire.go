@@ -6,6 +6,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/identifiers"
@@ -115,10 +116,12 @@ func init() {
 type Ref string
 
 const (
-	exportPrefix = "offload-export:"
-	socketPrefix = "offload-socket:"
-	taskNSPrefix = "offload-task:"
-	netNSPrefix  = "offload-netns:"
+	exportPrefix  = "offload-export:"
+	socketPrefix  = "offload-socket:"
+	taskNSPrefix  = "offload-task:"
+	netNSPrefix   = "offload-netns:"
+	shmPrefix     = "offload-shm:"
+	taskShmPrefix = "offload-task-shm:"
 )
 
 // ExportRef refers to a DPU file or directory exported under name.
@@ -134,6 +137,14 @@ func TaskNSRef(shimID, id string) Ref { return Ref(taskNSPrefix + shimID + "/" +
 // of one pod with the same key mean one namespace.
 func NetNSRef(key string) Ref { return Ref(netNSPrefix + key) }
 
+// ShmRef refers to new shared memory of up to size bytes, or of as much as there
+// is for 0.
+func ShmRef(size uint64) Ref { return Ref(shmPrefix + strconv.FormatUint(size, 10)) }
+
+// TaskShmRef refers to the shared memory of another task, whose shim is named
+// too.
+func TaskShmRef(shimID, id string) Ref { return Ref(taskShmPrefix + shimID + "/" + id) }
+
 // Export returns the name of an [ExportRef].
 func (r Ref) Export() (string, bool) { return r.cut(exportPrefix) }
 
@@ -144,8 +155,20 @@ func (r Ref) Socket() (string, bool) { return r.cut(socketPrefix) }
 func (r Ref) NetNS() (string, bool) { return r.cut(netNSPrefix) }
 
 // TaskNS returns the two ids of a [TaskNSRef].
-func (r Ref) TaskNS() (shimID, id string, ok bool) {
-	rest, ok := r.cut(taskNSPrefix)
+func (r Ref) TaskNS() (shimID, id string, ok bool) { return r.cutTask(taskNSPrefix) }
+
+// Shm returns the size of a [ShmRef].
+func (r Ref) Shm() (size uint64, ok bool) {
+	rest, ok := r.cut(shmPrefix)
+	size, err := strconv.ParseUint(rest, 10, 63)
+	return size, ok && err == nil
+}
+
+// TaskShm returns the two ids of a [TaskShmRef].
+func (r Ref) TaskShm() (shimID, id string, ok bool) { return r.cutTask(taskShmPrefix) }
+
+func (r Ref) cutTask(prefix string) (shimID, id string, ok bool) {
+	rest, ok := r.cut(prefix)
 	if !ok {
 		return "", "", false
 	}
@@ -158,7 +181,7 @@ func (r Ref) cut(prefix string) (string, bool) {
 	if !ok || rest == "" || len(rest) > 256 || rest == "." || rest == ".." {
 		return "", false
 	}
-	return rest, prefix == taskNSPrefix || !strings.ContainsAny(rest, "/\x00")
+	return rest, prefix == taskNSPrefix || prefix == taskShmPrefix || !strings.ContainsAny(rest, "/\x00")
 }
 
 func strictJSON(b []byte, v any) error {

@@ -55,7 +55,16 @@ func TestRefsMeanOneThing(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "pod/web", pod+"/"+id)
 
-	for _, r := range []Ref{export, socket, netns, task} {
+	size, ok := ShmRef(64 << 20).Shm()
+	require.True(t, ok)
+	require.Equal(t, uint64(64<<20), size)
+	pod, id, ok = TaskShmRef("pod", "web").TaskShm()
+	require.True(t, ok)
+	require.Equal(t, "pod/web", pod+"/"+id)
+	_, _, ok = task.TaskShm()
+	require.False(t, ok)
+
+	for _, r := range []Ref{export, socket, netns, task, ShmRef(0), TaskShmRef("pod", "web")} {
 		require.False(t, strings.HasPrefix(string(r), "/"))
 	}
 	_, ok = socket.Export()
@@ -69,6 +78,10 @@ func TestRefsRefuse(t *testing.T) {
 	}
 	for _, r := range []Ref{taskNSPrefix + "pod", taskNSPrefix + "pod/../x", taskNSPrefix + "/x", taskNSPrefix + "pod/"} {
 		_, _, ok := r.TaskNS()
+		require.False(t, ok, "%q", r)
+	}
+	for _, r := range []Ref{shmPrefix, shmPrefix + "-1", shmPrefix + "1k", shmPrefix + "18446744073709551615", "64"} {
+		_, ok := r.Shm()
 		require.False(t, ok, "%q", r)
 	}
 }
