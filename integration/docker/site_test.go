@@ -82,6 +82,11 @@ func (s *site) start(ctx context.Context) (err error) {
 	if err := s.l.DPU.WriteFile(filepath.Join(siteDir, "daemon.json"), text, 0o644); err != nil {
 		return fmt.Errorf("configure a site: %w", err)
 	}
+	// Without a bridge it would remove that of the lab's dockerd.
+	bridge := s.l.DPU.Shell(ctx, "ip link show site0 || { ip link add site0 type bridge && ip addr add 172.31.0.1/16 dev site0; }")
+	if out, err := bridge.CombinedOutput(); err != nil {
+		return fmt.Errorf("make a bridge: %w: %s", err, out)
+	}
 	s.process, err = s.l.DPU.Start(ctx, lab.Daemon{
 		Name: "site", Argv: s.argv(), Patience: sitePatience,
 		Ready: func(ctx context.Context) error {
@@ -112,7 +117,7 @@ func (s *site) argv() []string {
 	return append(append(argv, "dockerd",
 		"--config-file", siteDir+"/daemon.json", "--data-root", siteDir+"/data", "--exec-root", siteDir+"/exec",
 		"--pidfile", siteDir+"/pid", "--host", siteSocket, "--containerd-namespace", "site",
-		"--containerd-plugins-namespace", "site-plugins", "--bridge", "none", "--iptables=false", "--ip6tables=false",
+		"--containerd-plugins-namespace", "site-plugins", "--bridge", "site0", "--iptables=false", "--ip6tables=false",
 	), s.flags...)
 }
 
@@ -128,7 +133,7 @@ func (s *site) remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sitePatience)
 	defer cancel()
 	err = errors.Join(err, s.process.Stop(ctx))
-	return errors.Join(err, s.l.DPU.Shell(ctx, "rm -rf "+siteDir).Run())
+	return errors.Join(err, s.l.DPU.Shell(ctx, "ip link del site0; rm -rf "+siteDir).Run())
 }
 
 // TestDaemonFlags holds that what a site tells dockerd to give every container reaches the containers.
