@@ -124,7 +124,12 @@ func (s *Store) directories() error {
 		if !filepath.IsAbs(*dir) {
 			return fmt.Errorf("snapshot store directory %q is not absolute: %w", *dir, errdefs.ErrInvalidArgument)
 		}
-		if err := os.MkdirAll(*dir, 0o700); err != nil {
+		// The parent is others' too, such as containers with a user namespace.
+		err := os.MkdirAll(filepath.Dir(*dir), 0o711)
+		if err == nil {
+			err = os.Mkdir(*dir, 0o700)
+		}
+		if err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("make snapshot store directory: %w", err)
 		}
 		spelt, err := filepath.EvalSymlinks(*dir)

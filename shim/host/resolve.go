@@ -31,6 +31,10 @@ func (h *half) resolve(ctx context.Context, bundle string, spec *specs.Spec) err
 	}
 	if !filepath.IsAbs(spec.Root.Path) {
 		spec.Root.Path = filepath.Join(bundle, "rootfs")
+	} else if gid, ok := mappedRoot(spec); ok {
+		if spec.Root.Path, err = reachableRoot(bundle, spec.Root.Path, gid); err != nil {
+			return fmt.Errorf("root file system: %w", err)
+		}
 	}
 	for i := range spec.Mounts {
 		m := &spec.Mounts[i]
