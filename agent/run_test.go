@@ -8,6 +8,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +26,9 @@ const asOffloadctl = "OFFLOAD_TEST_AS_OFFLOADCTL"
 func TestMain(m *testing.M) {
 	if os.Getenv(asOffloadctl) != "" {
 		os.Exit(ctl.Run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if filepath.Base(os.Args[0]) == ctl.MountHelperName {
+		os.Exit(ctl.MountHelper(context.Background(), os.Args[1:], os.Stderr))
 	}
 	os.Exit(m.Run())
 }

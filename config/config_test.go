@@ -61,6 +61,7 @@ export = "data"
 path = "/d"
 mountpoint = "/m"
 read_only = true
+options = "nosuid,cache=none"
 `))
 	require.NoError(t, err)
 	assert.Equal(t, &DPU{
@@ -77,7 +78,7 @@ read_only = true
 		Log:        Log{Level: "debug", Format: "json"},
 		Metrics:    Metrics{Listen: "127.0.0.1:9120"},
 		Rexec:      Rexec{Socket: "/r.sock", Allow: "/allow"},
-		Mounts:     []Mount{{Export: "data", Path: "/d", Mountpoint: "/m", ReadOnly: true}},
+		Mounts:     []Mount{{Export: "data", Path: "/d", Mountpoint: "/m", ReadOnly: true, Options: "nosuid,cache=none"}},
 	}, c)
 
 	h, err := ParseHost("f", []byte(`

@@ -43,7 +43,7 @@ var kindNames = map[kind]string{
 // required keys have no default.
 var required = map[string]bool{
 	"version": true, "link.address": true, "link.listen": true, "export.name": true, "export.path": true,
-	"mount.export": true, "mount.path": true, "mount.mountpoint": true,
+	"mount.path": true, "mount.mountpoint": true,
 	"bridge.direction": true, "bridge.path": true,
 }
 

@@ -67,7 +67,8 @@ type RemoteFS struct {
 
 // Mount is a directory of the HOST that the DPU keeps mounted.
 type Mount struct {
-	// Export is the name by which the HOST exports it.
+	// Export is the name by which the HOST exports it. If it is empty, the HOST
+	// finds the export that Path lies in.
 	Export string `toml:"export" json:"export"`
 	// Path is where it is on the HOST. What is given to a container from below
 	// the mount point is used by that path there.
@@ -76,6 +77,8 @@ type Mount struct {
 	Mountpoint string `toml:"mountpoint" json:"mountpoint"`
 	// ReadOnly mounts it read-only.
 	ReadOnly bool `toml:"read_only" json:"read_only"`
+	// Options are further ones, for [ParseMountOptions].
+	Options string `toml:"options" json:"options,omitempty"`
 }
 
 // State says where a daemon keeps what must outlive it but not a reboot.
@@ -129,7 +132,10 @@ func (c *DPU) check(d *document) {
 }
 
 func (m Mount) check(d *document, key string, mountpoints map[string]string) {
-	if !exportName.MatchString(m.Export) || m.Export == treeExport {
+	if _, err := ParseMountOptions(m.Options); err != nil {
+		d.report(key+".options", "%v", err)
+	}
+	if m.Export != "" && !exportName.MatchString(m.Export) || m.Export == treeExport {
 		d.report(key+".export", "%q is not the name of an export; see the HOST's host.toml", m.Export)
 	}
 	d.absolute(key+".path", m.Path)

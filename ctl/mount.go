@@ -42,14 +42,24 @@ func mountAddCommand() *cobra.Command {
 		spec    config.Mount
 	)
 	cmd := &cobra.Command{
-		Use:   "add EXPORT PATH [MOUNTPOINT]",
-		Short: "Mount an export of the HOST until it is removed or the DPU boots",
-		Long: `Mount what the HOST exports by the name EXPORT and has at PATH. Without MOUNTPOINT it
-is mounted at the same path here. The mount outlives restarts of offload-dpu.`,
-		Example: "  offloadctl mount add data /srv/data\n  offloadctl mount add proc /proc /run/offload/proc --read-only",
-		Args:    arguments(cobra.RangeArgs(2, 3)),
+		Use:   "add [EXPORT] PATH [MOUNTPOINT]",
+		Short: "Mount a directory of the HOST until it is removed or the DPU boots",
+		Long: `Mount what the HOST has at PATH and exports by the name EXPORT. Without
+EXPORT, PATH may be anything at or below a directory that the HOST exports. Without
+MOUNTPOINT it is mounted at the same path here. The mount outlives restarts of
+offload-dpu. "mount -t fuse.remotefs host:PATH MOUNTPOINT" does the same.`,
+		Example: `  offloadctl mount add /srv/data/pictures
+  offloadctl mount add data /srv/data /mnt --options nosuid,nodev
+  offloadctl mount add proc /proc /run/offload/proc --read-only`,
+		Args: arguments(cobra.RangeArgs(1, 3)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec.Export, spec.Path, spec.Mountpoint = args[0], args[1], args[len(args)-1]
+			if !strings.HasPrefix(args[0], "/") && len(args) > 1 {
+				spec.Export, args = args[0], args[1:]
+			}
+			if len(args) > 2 {
+				return &usageError{fmt.Errorf("%q is neither an export's name nor the only path of the HOST", args[0])}
+			}
+			spec.Path, spec.Mountpoint = args[0], args[len(args)-1]
 			if err := spec.Validate(); err != nil {
 				return &usageError{err}
 			}
@@ -61,6 +71,7 @@ is mounted at the same path here. The mount outlives restarts of offload-dpu.`,
 		},
 	}
 	cmd.Flags().BoolVar(&spec.ReadOnly, "read-only", false, "mount it read-only")
+	cmd.Flags().StringVar(&spec.Options, "options", "", "further `OPTIONS`, as in fstab")
 	machine.add(cmd)
 	return cmd
 }
@@ -110,7 +121,7 @@ func tellDPU(ctx context.Context, flags *machineFlags, method string, query url.
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("tell offload-dpu on %s: %w", socket, errors.Unwrap(err))
+		return &laterError{fmt.Errorf("tell offload-dpu on %s: %w", socket, errors.Unwrap(err))}
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 == 2 {
@@ -120,5 +131,14 @@ func tellDPU(ctx context.Context, flags *machineFlags, method string, query url.
 	if err != nil {
 		return fmt.Errorf("tell offload-dpu on %s: %w", socket, err)
 	}
-	return errors.New(strings.TrimSpace(string(text)))
+	refusal := errors.New(strings.TrimSpace(string(text)))
+	if response.StatusCode == http.StatusServiceUnavailable {
+		return &laterError{refusal}
+	}
+	return refusal
 }
+
+// laterError is the failure of what may work if it is tried again.
+type laterError struct{ error }
+
+func (e *laterError) Unwrap() error { return e.error }

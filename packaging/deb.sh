@@ -46,7 +46,7 @@ for side in host dpu; do
 	tree=$(mktemp -d)
 	trap 'rm -rf "$tree"' EXIT
 	chmod 0755 "$tree"
-	DESTDIR=$tree PREFIX=/usr UNITDIR=/lib/systemd/system "$here/install.sh" "$bin" "$side"
+	DESTDIR=$tree PREFIX=/usr UNITDIR=/lib/systemd/system HELPERDIR=/usr/sbin "$here/install.sh" "$bin" "$side"
 	install -D -m 0644 "$here/../LICENSE" "$tree/usr/share/doc/offload-$side/copyright"
 	mkdir "$tree/DEBIAN"
 	for name in postinst prerm postrm; do

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # install.sh BIN SIDE: lay the programs in BIN and what belongs to them out below $DESTDIR.
-# SIDE is host, dpu or both. PREFIX is /usr/local unless it is set; OFFLOADCTL names the
+# SIDE is host, dpu or both. HELPERDIR is where mount(8) finds its helpers. PREFIX is /usr/local unless it is set; OFFLOADCTL names the
 # offloadctl that writes the manual, for when those in BIN are of another architecture.
 set -euo pipefail
 
@@ -41,6 +41,11 @@ put() { install -D -m "$1" "$2" "$root$3"; }
 for p in "${programs[@]}"; do
 	put 0755 "$bin/$p" "$prefix/bin/$p"
 done
+# mount(8) looks for its helpers here only.
+if [ "$side" != host ]; then
+	install -d "$root${HELPERDIR:-/sbin}"
+	ln -sf "$prefix/bin/offloadctl" "$root${HELPERDIR:-/sbin}/mount.fuse.remotefs"
+fi
 for u in "${units[@]}"; do
 	put 0644 "$source/configs/systemd/$u" "${UNITDIR:-$prefix/lib/systemd/system}/$u"
 done

@@ -48,6 +48,8 @@ func answer(w http.ResponseWriter, err error) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case errdefs.IsAlreadyExists(err), errdefs.IsFailedPrecondition(err):
 		http.Error(w, err.Error(), http.StatusConflict)
+	case errdefs.IsUnavailable(err):
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	default:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}

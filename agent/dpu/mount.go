@@ -37,6 +37,8 @@ type mounted struct {
 	spec config.Mount
 	host *connector
 	log  *slog.Logger
+	// left is asked when somebody has unmounted it, whether it stays so.
+	left func(*mounted) bool
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -54,9 +56,9 @@ type mounted struct {
 	once    sync.Once
 }
 
-func newMounted(spec config.Mount, host *connector, log *slog.Logger) *mounted {
+func newMounted(spec config.Mount, host *connector, log *slog.Logger, left func(*mounted) bool) *mounted {
 	return &mounted{
-		spec: spec, host: host, log: log.With("mountpoint", spec.Mountpoint),
+		spec: spec, host: host, left: left, log: log.With("mountpoint", spec.Mountpoint),
 		done: make(chan struct{}), settled: make(chan struct{}), changed: make(chan struct{}), since: time.Now(),
 	}
 }
@@ -78,7 +80,11 @@ func (m *mounted) keep(ctx context.Context) {
 			case <-f.Done():
 			case <-ctx.Done():
 			}
+			byHand := ctx.Err() == nil && f.Unmounted()
 			m.unmount(f)
+			if byHand && m.left(m) {
+				return
+			}
 			continue
 		}
 		m.log.Debug("mount a directory of the HOST", "error", err)
@@ -157,10 +163,39 @@ func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		m.log.Debug("make mount point", "error", err)
 	}
-	return client.Mount(ctx, m.open, dir, client.Options{
+	opts, err := m.options()
+	if err != nil {
+		return nil, err
+	}
+	return client.Mount(ctx, m.open, dir, opts)
+}
+
+// options gives what the mount is to be like.
+func (m *mounted) options() (client.Options, error) {
+	o, err := config.ParseMountOptions(m.spec.Options)
+	if err != nil {
+		return client.Options{}, err
+	}
+	opts := client.Options{
 		AttrTimeout: belief, EntryTimeout: belief,
-		Source: m.source(), Export: m.spec.Export, ReadOnly: m.spec.ReadOnly, Logger: m.log,
-	})
+		Source: m.source(), Export: m.spec.Export, Logger: m.log, Cache: caches[o.Cache],
+		ReadOnly: m.spec.ReadOnly || o.ReadOnly, NoSuid: o.NoSuid, NoDev: o.NoDev, NoExec: o.NoExec, NoAtime: o.NoAtime,
+	}
+	if opts.Export == "" {
+		opts.Export = m.spec.Path
+	}
+	if o.HasAttrTimeout {
+		opts.AttrTimeout = o.AttrTimeout
+		if opts.AttrTimeout == 0 {
+			opts.AttrTimeout = -1 // never
+		}
+		opts.EntryTimeout = opts.AttrTimeout
+	}
+	return opts, nil
+}
+
+var caches = map[string]client.Cache{
+	config.CacheAuto: client.CacheAuto, config.CacheNone: client.CacheNone, config.CacheAlways: client.CacheAlways,
 }
 
 func (m *mounted) unmount(f *client.FS) {
@@ -175,12 +210,30 @@ func (m *mounted) unmount(f *client.FS) {
 
 func (m *mounted) source() string { return "host:" + m.spec.Path }
 
+func (m *mounted) readOnly() bool {
+	opts, err := m.options()
+	return err == nil && opts.ReadOnly
+}
+
+// failure says why it is not mounted, nil if it is.
+func (m *mounted) failure() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.fs != nil:
+		return nil
+	case m.err == nil:
+		return errors.New("the HOST has not answered yet")
+	}
+	return m.err
+}
+
 // report says what the mount is doing.
 func (m *mounted) report() status.Mount {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := status.Mount{
-		Source: m.source(), Target: m.spec.Mountpoint, Type: client.FSType, ReadOnly: m.spec.ReadOnly,
+		Source: m.source(), Target: m.spec.Mountpoint, Type: client.FSType, ReadOnly: m.readOnly(),
 		Mounted: m.fs != nil, Since: m.since,
 	}
 	if m.err != nil {

@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	hostagent "github.com/container-offload/offload/agent/host"
 	"github.com/container-offload/offload/config"
@@ -66,7 +67,7 @@ func (ms *mounts) start(ctx context.Context) error {
 }
 
 func (ms *mounts) keepLocked(spec config.Mount) *mounted {
-	m := newMounted(spec, ms.host, ms.log)
+	m := newMounted(spec, ms.host, ms.log, ms.left)
 	ctx, cancel := context.WithCancel(ms.ctx)
 	m.stop = cancel
 	ms.all = append(ms.all, m)
@@ -125,9 +126,13 @@ func (ms *mounts) add(ctx context.Context, spec config.Mount) error {
 	case <-m.settled:
 	case <-ctx.Done():
 	}
-	if r := m.report(); !r.Mounted {
+	if err := m.failure(); err != nil {
 		ms.drop(m)
-		return fmt.Errorf("mount on %s: %s: %w", spec.Mountpoint, r.Error, errdefs.ErrUnavailable)
+		var kind error = errdefs.ErrUnavailable
+		if errors.Is(err, unix.ENOENT) {
+			kind = errdefs.ErrNotFound
+		}
+		return fmt.Errorf("mount on %s: %w: %w", spec.Mountpoint, err, kind)
 	}
 	ms.mu.Lock()
 	ms.added = append(ms.added, spec)
@@ -156,6 +161,23 @@ func (ms *mounts) remove(mountpoint string) error {
 	ms.mu.Unlock()
 	ms.drop(m)
 	return err
+}
+
+// left forgets a directory that was added and that somebody has unmounted, as with
+// umount(8), and tells whether it was one. Those of the configuration come back.
+func (ms *mounts) left(m *mounted) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	added := slices.Index(ms.added, m.spec)
+	if added < 0 {
+		return false
+	}
+	ms.added = slices.Delete(ms.added, added, added+1)
+	ms.all = slices.DeleteFunc(ms.all, func(o *mounted) bool { return o == m })
+	if err := ms.saveLocked(); err != nil {
+		ms.log.Warn("forget a mount", "mountpoint", m.spec.Mountpoint, "error", err)
+	}
+	return true
 }
 
 // drop ends a mount.

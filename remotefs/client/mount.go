@@ -45,11 +45,13 @@ type Options struct {
 	// Source is shown as the mount's source, such as
 	// "host:/run/offload/tree". "" shows as "remotefs".
 	Source string
-	// Export is the name of the export to mount. "" mounts a read-only
-	// directory that lists all exports of the server, as they come and go.
+	// Export is the name of the export to mount, or an absolute path of the
+	// server's machine that lies in one. "" mounts a read-only directory that
+	// lists all exports of the server, as they come and go.
 	Export string
-	// ReadOnly mounts read-only.
-	ReadOnly bool
+	// ReadOnly mounts read-only; NoSuid, NoDev, NoExec and NoAtime are those of
+	// mount(8).
+	ReadOnly, NoSuid, NoDev, NoExec, NoAtime bool
 	// Small keeps the memory of an idle mount low at the cost of throughput,
 	// for a mount with a handful of files.
 	Small bool
@@ -217,20 +219,34 @@ func mountKernel(mountpoint string, mode uint32, opts Options) (int, error) {
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: "/dev/fuse", Err: err}
 	}
-	flags := uintptr(0)
-	if opts.ReadOnly {
-		flags |= unix.MS_RDONLY
-	}
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, mode&unix.S_IFMT, maxIO(opts))
 	source := opts.Source
 	if source == "" {
 		source = "remotefs"
 	}
-	if err := unix.Mount(source, mountpoint, FSType, flags, data); err != nil {
+	if err := unix.Mount(source, mountpoint, FSType, mountFlags(opts), data); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("mount FUSE: %w", err)
 	}
 	return fd, nil
+}
+
+func mountFlags(opts Options) (flags uintptr) {
+	for _, f := range [...]struct {
+		set  bool
+		flag uintptr
+	}{
+		{opts.ReadOnly, unix.MS_RDONLY},
+		{opts.NoSuid, unix.MS_NOSUID},
+		{opts.NoDev, unix.MS_NODEV},
+		{opts.NoExec, unix.MS_NOEXEC},
+		{opts.NoAtime, unix.MS_NOATIME},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	return flags
 }
 
 // pollName is a file that go-fuse shows to whoever knows its name.
@@ -303,6 +319,9 @@ func (m *FS) Unmount(ctx context.Context) error {
 func (m *FS) detach(ctx context.Context) error {
 	pause := unmountPauseShort
 	for {
+		if m.Unmounted() {
+			return nil // by somebody else
+		}
 		select {
 		case <-m.served:
 			// Somebody else unmounted it, and may have mounted something.
@@ -343,6 +362,23 @@ func (m *FS) abort() {
 // Done is closed when the mount is of no more use: when it was unmounted, by
 // whomever, or its connection has ended. Unmount is still needed then.
 func (m *FS) Done() <-chan struct{} { return m.conn.ended }
+
+// Unmounted tells whether it is not on its mount point any more, because somebody
+// has unmounted it there. It asks nobody but the kernel.
+func (m *FS) Unmounted() bool {
+	if m.dev == 0 {
+		return false
+	}
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, m.mountpoint, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	switch err {
+	case nil:
+		return unix.Mkdev(st.Dev_major, st.Dev_minor) != m.dev
+	case unix.ENOENT, unix.ENOTDIR:
+		return true
+	}
+	return false
+}
 
 // Err says why Done was closed: nil after an unmount.
 func (m *FS) Err() error { return m.conn.reason() }

@@ -164,16 +164,21 @@ func (s *session) find(n *node, name string) (wire.Entry, error) {
 // openBelow opens a name of a directory. It never leaves the directory but by
 // a mount on the name, if the export allows it.
 func openBelow(n *node, name string, flags int, mode uint32) (int, error) {
+	return openAt(n.fd, n.exp, name, flags, mode)
+}
+
+// openAt is openBelow for a path in the directory dir of an export.
+func openAt(dir int, x *export, path string, flags int, mode uint32) (int, error) {
 	how := unix.OpenHow{
 		Flags:   uint64(flags) | unix.O_CLOEXEC,
 		Mode:    uint64(mode),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	if !n.exp.CrossMounts {
+	if !x.CrossMounts {
 		how.Resolve |= unix.RESOLVE_NO_XDEV
 	}
 	for {
-		fd, err := unix.Openat2(n.fd, name, &how)
+		fd, err := unix.Openat2(dir, path, &how)
 		// EAGAIN: something was renamed meanwhile, and the kernel isn't sure.
 		if err != unix.EINTR && err != unix.EAGAIN {
 			return fd, err

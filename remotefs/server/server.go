@@ -64,7 +64,8 @@ type Export struct {
 	// Name is what clients call it: 1 to 255 bytes, no slash.
 	Name string
 	// Path is the directory or the file. Symbolic links in it are followed
-	// once, by Add.
+	// once, by Add. A client may ask for it by this path instead of by Name, and
+	// for whatever is below it.
 	Path string
 	// File, if set, is served instead of what is at Path, and need not have a
 	// name. It stays the caller's and is not needed after Add. CrossMounts must
@@ -88,6 +89,7 @@ type export struct {
 	Export
 	fd      int // of the root, O_PATH
 	key     nodeKey
+	byFile  bool // Path is not where it is from
 	removed atomic.Bool
 }
 
@@ -134,7 +136,7 @@ func (s *Server) Add(e Export) error {
 }
 
 func openExport(e Export) (*export, error) {
-	x := &export{Export: e}
+	x := &export{Export: e, byFile: e.File != nil}
 	x.File = nil // the caller's
 	fd, err := e.open()
 	if err != nil {
@@ -200,6 +202,45 @@ func (s *Server) root(name string) (*export, int, error) {
 	}
 	fd, err := unix.FcntlInt(uintptr(x.fd), unix.F_DUPFD_CLOEXEC, 0)
 	return x, fd, err
+}
+
+// rootAt finds the export that a path of this machine lies in, the innermost if
+// there are more, and opens what is at the path. It follows symbolic links that
+// stay below the export's root.
+func (s *Server) rootAt(path string) (*export, int, error) {
+	x, rest := s.exportAt(path)
+	if x == nil {
+		return nil, -1, unix.ENOENT
+	}
+	x, root, err := s.root(x.Name)
+	if err != nil || rest == "." {
+		return x, root, err
+	}
+	defer unix.Close(root)
+	fd, err := openAt(root, x, rest, unix.O_PATH, 0)
+	return x, fd, err
+}
+
+// exportAt gives the innermost export that a path lies in, and the rest of the
+// path below its root. What an export resolves by itself is not there before it
+// is looked up, so only its root is found.
+func (s *Server) exportAt(path string) (found *export, rest string) {
+	path = filepath.Clean(path)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.exports {
+		if x.byFile {
+			continue
+		}
+		below, err := filepath.Rel(filepath.Clean(x.Path), path)
+		if err != nil || !filepath.IsLocal(below) || below != "." && x.Resolve != nil {
+			continue
+		}
+		if found == nil || len(filepath.Clean(x.Path)) > len(filepath.Clean(found.Path)) {
+			found, rest = x, below
+		}
+	}
+	return found, rest
 }
 
 // names lists the exports.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -191,7 +192,11 @@ func (s *session) mountRoot(name string) (wire.Entry, error) {
 		s.mu.Unlock()
 		return wire.Entry{Node: rootNode, Attr: s.rootAttr()}, nil
 	}
-	x, fd, err := s.srv.root(name)
+	find := s.srv.root
+	if strings.HasPrefix(name, "/") {
+		find = s.srv.rootAt
+	}
+	x, fd, err := find(name)
 	if err != nil {
 		return wire.Entry{}, err
 	}

@@ -73,6 +73,7 @@ const (
 	fLock
 	fSet
 	fName
+	fExport // a name, or an absolute path
 	fName2
 	fTarget
 	fData // not in the body: the frame's data
@@ -93,7 +94,7 @@ type layout struct {
 }
 
 var layouts = [opEnd]layout{
-	OpHello:       {name: "hello", request: []field{fVersion, fName}, reply: []field{fVersion, fSize, fEntry}},
+	OpHello:       {name: "hello", request: []field{fVersion, fExport}, reply: []field{fVersion, fSize, fEntry}},
 	OpLookup:      {name: "lookup", request: []field{fNode, fName}, reply: []field{fEntry}},
 	OpForget:      {name: "forget", request: []field{fData}, oneWay: true},
 	OpGetAttr:     {name: "getattr", request: []field{fNode, fHandle}, reply: []field{fAttr}},
@@ -219,7 +220,7 @@ func (r *Request) AppendBody(b []byte) []byte {
 			b = r.Lock.append(b)
 		case fSet:
 			b = r.Set.append(b)
-		case fName:
+		case fName, fExport:
 			b = appendString(b, r.Name)
 		case fName2:
 			b = appendString(b, r.Name2)
@@ -276,6 +277,8 @@ func (r *Request) ParseBody(op Op, body []byte) error {
 			r.Set = d.setAttr()
 		case fName:
 			r.Name = d.str(MaxName)
+		case fExport:
+			r.Name = d.str(MaxTarget)
 		case fName2:
 			r.Name2 = d.str(MaxName)
 		case fTarget:
