@@ -199,13 +199,13 @@ var caches = map[string]client.Cache{
 }
 
 func (m *mounted) unmount(f *client.FS) {
-	err := f.Err()
+	// First, for nobody to take it for mounted meanwhile.
+	m.set(nil, f.Err())
 	ctx, cancel := context.WithTimeout(context.Background(), unmountTimeout)
 	defer cancel()
 	if err := f.Unmount(ctx); err != nil {
 		m.log.Warn("unmount a directory of the HOST", "error", err)
 	}
-	m.set(nil, err)
 }
 
 func (m *mounted) source() string { return "host:" + m.spec.Path }
