@@ -34,6 +34,7 @@ type half struct {
 	log    *slog.Logger
 	target link.Target
 	dir    string
+	noTime bool // there are no time namespaces here
 
 	acceptor *session.Acceptor
 	shutdown shutdown.Service

@@ -70,7 +70,7 @@ func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.As
 		return nil, nil, err
 	}
 	h := &half{
-		cfg: cfg, target: target, dir: a.Dir,
+		cfg: cfg, target: target, dir: a.Dir, noTime: a.NoTime,
 		log: log.With("namespace", target.Namespace, "shim", target.ID),
 		acceptor: session.NewAcceptor(session.Config{
 			Name: "DPU " + a.Peer, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log,

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,6 +46,9 @@ func (h *half) resolve(ctx context.Context, bundle string, spec *specs.Spec) err
 	if spec.Linux == nil {
 		return nil
 	}
+	if h.noTime {
+		dropTime(spec.Linux)
+	}
 	for i := range spec.Linux.Namespaces {
 		ns := &spec.Linux.Namespaces[i]
 		if ns.Path, err = h.resolveNamespace(ns.Type, ns.Path); err != nil {
@@ -52,6 +56,19 @@ func (h *half) resolve(ctx context.Context, bundle string, spec *specs.Spec) err
 		}
 	}
 	return nil
+}
+
+// dropTime removes a new time namespace. dockerd asks for one where the kernel of
+// the machine it runs on has them, which says nothing about this one, and itself
+// does without where there are none. One that shifts clocks, or is another
+// container's, stays, to be refused by the runtime.
+func dropTime(l *specs.Linux) {
+	if len(l.TimeOffsets) > 0 {
+		return
+	}
+	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(ns specs.LinuxNamespace) bool {
+		return ns.Type == specs.TimeNamespace && ns.Path == ""
+	})
 }
 
 func (h *half) resolvePath(ctx context.Context, bundle, p string) (string, error) {

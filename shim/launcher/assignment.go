@@ -25,6 +25,8 @@ type Assignment struct {
 	Peer   string `json:"peer"`
 	// Dir is the pod's directory, made by the half that takes the assignment.
 	Dir string `json:"dir"`
+	// NoTime says that containers have no time namespaces here.
+	NoTime bool `json:"no_time,omitempty"`
 }
 
 // Reply is a HOST half's answer to an assignment on its control socket.

@@ -50,6 +50,7 @@ type Config struct {
 type Launcher struct {
 	cfg      Config
 	unproven *unproven
+	noTime   func() bool // asks the runtime once
 
 	mu     sync.Mutex
 	idle   []*idleHalf
@@ -69,6 +70,7 @@ func New(cfg Config) (*Launcher, error) {
 		return nil, fmt.Errorf("make shim state directory: %w", err)
 	}
 	l := &Launcher{cfg: cfg, unproven: newUnproven(cmp.Or(cfg.Patience, 5*time.Second))}
+	l.noTime = sync.OnceValue(func() bool { return lacksTime(cfg.Runc, cfg.Logger) })
 	for range cfg.Warm {
 		h, err := l.start()
 		if err != nil {
@@ -116,6 +118,7 @@ func (l *Launcher) Dispatch(ctx context.Context, in *link.Incoming) error {
 		return err
 	}
 	defer leave()
+	a.NoTime = l.noTime()
 	return l.create(ctx, a, in)
 }
 
