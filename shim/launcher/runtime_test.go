@@ -35,10 +35,10 @@ func TestKnowsNoTime(t *testing.T) {
 	for text, want := range map[string]bool{
 		`{"linux": {"namespaces": ["ipc"]}}`:         true,
 		`{"linux": {"namespaces": ["ipc", "time"]}}`: false,
-		`{"linux": {}}`:                              false,
-		`{}`:                                         false,
-		`no such command`:                            false,
-		``:                                           false,
+		`{"linux": {}}`:   false,
+		`{}`:              false,
+		`no such command`: false,
+		``:                false,
 	} {
 		if got := knowsNoTime([]byte(text)); got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)
