@@ -21,11 +21,17 @@ const patience = 5 * time.Minute
 // run runs a command that must end, and returns whatever comes of it.
 func run(t *testing.T, m *vm.Machine, argv ...string) vm.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	return try(t, patience, m, argv...)
+}
+
+// try runs a command that must end within the time, and returns whatever comes of it.
+func try(t *testing.T, limit time.Duration, m *vm.Machine, argv ...string) vm.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
 	r, err := m.Try(ctx, argv...)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: no end within %v: %v", strings.Join(argv, " "), limit, err)
 	}
 	return r
 }
@@ -33,7 +39,13 @@ func run(t *testing.T, m *vm.Machine, argv ...string) vm.Result {
 // must runs a command that has to succeed, and returns its standard output without the last end of line.
 func must(t *testing.T, m *vm.Machine, argv ...string) string {
 	t.Helper()
-	r := run(t, m, argv...)
+	return within(t, patience, m, argv...)
+}
+
+// within is must with a time of its own.
+func within(t *testing.T, limit time.Duration, m *vm.Machine, argv ...string) string {
+	t.Helper()
+	r := try(t, limit, m, argv...)
 	if r.Code != 0 {
 		t.Fatalf("%s: exit status %d\n%s", strings.Join(argv, " "), r.Code, r.All())
 	}
