@@ -16,6 +16,7 @@ import (
 
 	"github.com/container-offload/offload/network/dpu"
 	"github.com/container-offload/offload/network/netns"
+	"github.com/container-offload/offload/udsbridge/session"
 )
 
 func TestTwinLooksLikeItsOriginal(t *testing.T) { eachCarrier(t, twinLooksLikeItsOriginal) }
@@ -118,6 +119,10 @@ func interfacesComeAndGo(_ *testing.T, r *rig) {
 	r.eventually(a.twin, "ip -o addr show dev eth0 | grep -q 10.9.0.200 && ip route | grep -q 203.0.113 && ping -c1 -W5 -I 10.9.0.200 10.9.0.1")
 	r.run(a.shadow, "ip addr del 10.9.0.200/24 dev eth0 && ip route del 203.0.113.0/24")
 	r.eventually(a.twin, "! ip -o addr show dev eth0 | grep -q 10.9.0.200 && ! ip route | grep -q 203.0.113")
+	r.run(a.shadow, "ip link set eth1 arp off")
+	r.eventually(a.twin, "ip link show eth1 | grep -q NOARP")
+	r.run(a.shadow, "ip link set eth1 arp on")
+	r.eventually(a.twin, "! ip link show eth1 | grep -q NOARP")
 	r.run(a.shadow, "ip link del eth1")
 	r.eventually(a.twin, "! ip link show eth1 2>/dev/null")
 	r.eventually(a.shadow, "test $(ip -o link | grep -c offl-) = 1")
@@ -290,17 +295,22 @@ func TestWhatTheHostCantMakeIsAnError(t *testing.T) {
 	require.NotContains(t, r.run(a.shadow, "ip link"), "offl-")
 }
 
-// Whatever made the HOST drop a twin, it is made anew.
+// Whatever made the HOST drop a twin, it is made anew, again and again.
 func TestALostTwinIsMadeAnew(t *testing.T) {
 	r := newRig(t)
 	a := r.container("a")
 	r.join(a, false)
-	r.eventually(a.twin, "ping -c1 -W5 10.9.0.1")
-	r.mu.Lock()
-	controls := r.controls
-	r.mu.Unlock()
-	require.Len(t, controls, 1)
-	controls[0].Close()
+	opened := func() []*session.Stream {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.controls
+	}
+	for n := range 3 {
+		require.Eventually(t, func() bool { return len(opened()) == n+1 }, 30*time.Second, 10*time.Millisecond, "twin %d", n)
+		r.eventually(a.twin, "ping -c1 -W1 10.9.0.1")
+		opened()[n].Close()
+	}
+	require.Eventually(t, func() bool { return len(opened()) == 4 }, 30*time.Second, 10*time.Millisecond)
 	r.eventually(a.twin, "ping -c1 -W1 10.9.0.1")
 	require.Equal(t, "1", strings.TrimSpace(r.run(a.shadow, "ip -o link | grep -c offl-")))
 }

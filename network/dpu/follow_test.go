@@ -7,12 +7,18 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/container-offload/offload/network/steer"
 	"github.com/container-offload/offload/network/twin"
 	"github.com/container-offload/offload/network/wire"
+)
+
+const (
+	wait = 30 * time.Second
+	tick = 10 * time.Millisecond
 )
 
 func prefix(s string) twin.Address { return twin.Address{Prefix: netip.MustParsePrefix(s)} }

@@ -25,6 +25,9 @@ const (
 	replyTimeout = 30 * time.Second
 	// retryAfter is the pause after a change that could not be taken over.
 	retryAfter = time.Second
+	// reportPause is the least time between two reports of the HOST that are
+	// looked at. Of those between, only the last counts.
+	reportPause = 50 * time.Millisecond
 	// maxQueries bounds the DNS queries and connections that are being answered.
 	maxQueries = 256
 )
@@ -60,6 +63,10 @@ type Network struct {
 	last    *twin.Namespace
 	ports   map[uint32]*joined
 	closed  bool
+	// lost is when the HOST has last ended the twin, complaint what was last
+	// said of its reports: it may do either as often as it likes.
+	lost      time.Time
+	complaint string
 }
 
 // Join makes the twin of a namespace, and returns once frames can flow. From
@@ -128,11 +135,7 @@ func (n *Network) syncUntilDone() {
 			return
 		}
 		n.o.Logger.Warn("change network", "network", n.o.Name, "error", err)
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-time.After(retryAfter):
-		}
+		n.pause(retryAfter)
 	}
 }
 
@@ -269,6 +272,7 @@ func (n *Network) openControl(ctx context.Context) error {
 		err := c.read()
 		if n.ctx.Err() == nil {
 			n.o.Logger.Warn("lost the twin on the HOST", "network", n.o.Name, "error", err)
+			n.calmDown()
 			n.syncUntilDone()
 		}
 	})
@@ -280,9 +284,33 @@ func (n *Network) openControl(ctx context.Context) error {
 			case <-c.done:
 				return
 			}
+			n.pause(reportPause)
 		}
 	})
 	return nil
+}
+
+// calmDown waits if the twin has been lost a moment ago too.
+func (n *Network) calmDown() {
+	n.mu.Lock()
+	soon := time.Since(n.lost) < 2*retryAfter
+	n.mu.Unlock()
+	if soon {
+		n.pause(retryAfter)
+	}
+	n.mu.Lock()
+	n.lost = time.Now()
+	n.mu.Unlock()
+}
+
+// pause waits, or until the network is closed.
+func (n *Network) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-n.ctx.Done():
+	case <-t.C:
+	}
 }
 
 // AnswerDNS serves a stream by which the HOST asks the namespace's DNS server.

@@ -123,7 +123,13 @@ func (a *applier) setLink(index int, i twin.Interface) error {
 	if err := a.LinkSetHardwareAddr(l, mac); err != nil {
 		return err
 	}
-	return a.LinkSetMTU(l, i.MTU)
+	if err := a.LinkSetMTU(l, i.MTU); err != nil {
+		return err
+	}
+	if i.NoARP {
+		return a.LinkSetARPOff(l)
+	}
+	return a.LinkSetARPOn(l)
 }
 
 func (a *applier) setUp(index int, up bool) error {

@@ -80,7 +80,7 @@ func interfaces(h *netlink.Handle, out *twin.Namespace, known map[uint32]bool) e
 			if len(a.HardwareAddr) != 6 || strings.HasPrefix(a.Name, twin.CarrierPrefix) || !i.Up && !known[i.ID] {
 				continue
 			}
-			i.MAC, i.MTU = a.HardwareAddr.String(), a.MTU
+			i.MAC, i.MTU, i.NoARP = a.HardwareAddr.String(), a.MTU, a.RawFlags&unix.IFF_NOARP != 0
 		}
 		for _, ad := range addrs {
 			if ad.LinkIndex == a.Index {

@@ -37,9 +37,12 @@ type Interface struct {
 	// and whether it is up.
 	Loopback bool `json:"loopback,omitempty"`
 	// MAC is in the form of [net.HardwareAddr.String].
-	MAC       string    `json:"mac,omitempty"`
-	MTU       int       `json:"mtu,omitempty"`
-	Up        bool      `json:"up,omitempty"`
+	MAC string `json:"mac,omitempty"`
+	MTU int    `json:"mtu,omitempty"`
+	Up  bool   `json:"up,omitempty"`
+	// NoARP tells that nobody is asked for addresses on it (IFF_NOARP), as on
+	// an ipvlan interface in one of its L3 modes.
+	NoARP     bool      `json:"no_arp,omitempty"`
 	Addresses []Address `json:"addresses,omitempty"`
 	// Sysctls are those of this interface, by family and name, such as
 	// "ipv6/disable_ipv6". See [InterfaceSysctls].

@@ -18,7 +18,7 @@ type AddInterface struct{ Interface Interface }
 // RemoveInterface removes an interface with all that belongs to it.
 type RemoveInterface struct{ Interface Interface }
 
-// SetLink gives an interface its MAC and MTU.
+// SetLink gives an interface its MAC, MTU and whether it asks for addresses.
 type SetLink struct{ Interface Interface }
 
 // SetUp brings an interface up or down.
@@ -180,7 +180,7 @@ func (p *plan) configure(i Interface) {
 		if !i.Loopback {
 			p.add(AddInterface{i})
 		}
-	} else if before.MAC != i.MAC || before.MTU != i.MTU {
+	} else if before.MAC != i.MAC || before.MTU != i.MTU || before.NoARP != i.NoARP {
 		p.add(SetLink{i})
 	}
 	if !i.Loopback {
