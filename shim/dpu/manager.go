@@ -18,11 +18,15 @@ import (
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/version"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
 
 	"github.com/container-offload/offload/shim/processes"
 )
@@ -154,12 +158,42 @@ func groupOf(file, id string) (string, error) {
 	return id, nil
 }
 
-// Info answers containerd's question for the runtime's name and version.
-func (manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
-	return &types.RuntimeInfo{
+// infoTimeout bounds how long containerd, which asks when it starts, waits for a
+// HOST that does not answer.
+const infoTimeout = 3 * time.Second
+
+// Info answers containerd's question for the runtime: its name and version, and the
+// features that the HOST's runc has, from which kubelet takes what it may ask for.
+// With no word from the HOST they are left out.
+func (manager) Info(ctx context.Context, optionsR io.Reader) (*types.RuntimeInfo, error) {
+	info := &types.RuntimeInfo{
 		Name:    Runtime,
 		Version: &types.RuntimeVersion{Version: version.Version, Revision: version.Revision},
-	}, nil
+	}
+	o, err := shim.ReadRuntimeOptions[*options.Options](optionsR)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("read runtime options: %w", err)
+	}
+	if o != nil {
+		if info.Options, err = typeurl.MarshalAnyToProto(o); err != nil {
+			return nil, fmt.Errorf("encode runtime options: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
+	defer cancel()
+	text, err := RuntimeFeatures(ctx)
+	var f features.Features
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &f)
+	}
+	if err != nil {
+		log.G(ctx).WithError(err).Debug("features of the HOST's runtime")
+		return info, nil
+	}
+	if info.Features, err = typeurl.MarshalAnyToProto(&f); err != nil {
+		return nil, fmt.Errorf("encode features: %w", err)
+	}
+	return info, nil
 }
 
 // Stop removes what a dead shim has left on both machines.
