@@ -38,7 +38,8 @@ type Config struct {
 	// ReplayBytes bounds what is kept for sending again, in bytes. Default 4 MiB.
 	ReplayBytes int
 	// WindowBytes is the most a stream's peer may send ahead of its reader, in
-	// bytes. A stream starts with less and grows to it as it is read. Default 1 MiB.
+	// bytes. A stream starts with less and grows to it as it is read, but no further
+	// than a short round trip asks for, see nearWindow. Default 1 MiB.
 	WindowBytes int
 	// MemoryBytes bounds what the peer can make this end keep that nobody has read
 	// yet, in bytes of payload. More streams start with smaller windows, down to

@@ -70,10 +70,12 @@ type event struct {
 //
 // An error that wraps ErrProtocol ends the session.
 type core struct {
-	cfg    coreConfig
-	peer   terms
-	log    sendLog
-	events []event
+	cfg coreConfig
+	// windowLimit is how wide windows may get on the present connection.
+	windowLimit int
+	peer        terms
+	log         sendLog
+	events      []event
 
 	connected bool
 	received  uint64 // reliable bytes
@@ -97,7 +99,7 @@ type core struct {
 }
 
 func newCore(cfg coreConfig) *core {
-	c := &core{cfg: cfg, flows: make(map[uint32]*flow), nextID: 2}
+	c := &core{cfg: cfg, windowLimit: cfg.windowBytes, flows: make(map[uint32]*flow), nextID: 2}
 	if cfg.dialer {
 		c.nextID = 1
 	}
@@ -315,7 +317,7 @@ func (c *core) consume(f *flow, n int) {
 	}
 	grant := f.consumed
 	// A small first window is made up for at once, later ones grow twofold.
-	more := min(max(f.window, maxFirstWindow-f.window), c.cfg.windowBytes-f.window, c.cfg.maxWidened()-c.widened)
+	more := min(max(f.window, maxFirstWindow-f.window), c.windowLimit-f.window, c.cfg.maxWidened()-c.widened)
 	if f.queue.size == 0 && more > 0 {
 		// The reader keeps up: let the peer go further ahead.
 		grant += more

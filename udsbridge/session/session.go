@@ -116,6 +116,7 @@ func (s *Session) attachLocked(conn net.Conn, t terms) (*attachment, error) {
 		s.resume = min(s.resume, t.resume)
 	}
 	a := attach(conn)
+	s.core.windowLimit = min(s.cfg.WindowBytes, windowFor(roundTrip(a.conn)))
 	s.conn = a
 	if s.resuming != nil {
 		s.resuming.Stop()
