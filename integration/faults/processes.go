@@ -19,7 +19,7 @@ const (
 
 // processFaults happen to one process.
 func processFaults() []*fault {
-	const group = "One process"
+	const group = "One process, or one machine"
 	var all []*fault
 	for _, t := range []target{containerd, dockerd, offloadDPU, offloadHost} {
 		all = append(all,
@@ -49,6 +49,16 @@ func processFaults() []*fault {
 			inject: func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, killed(t)) },
 		})
 	}
+	all = append(all,
+		&fault{
+			group: group, name: "reset the HOST", expect: deadAlone + "; so are all others of that HOST",
+			inject: func(ctx context.Context, s *scene) error { return s.resetHost(ctx) },
+		},
+		&fault{
+			group: group, name: "reset the DPU", inject: func(ctx context.Context, s *scene) error { return s.resetDPU(ctx) },
+			expect: "its containers are reported dead and started again by their restart policy; nothing of the earlier ones is left on the HOST",
+		},
+	)
 	for _, t := range []target{dpuHalf, hostHalf, shadow} {
 		all = append(all, &fault{
 			group: group, name: "freeze " + t.name, expect: unnoticed,

@@ -44,7 +44,7 @@ func (s *scene) survey(ctx context.Context) (*survey, error) {
 	for what, script := range map[string]string{
 		"container": "docker ps -aq; for n in default moby; do ctr -n $n containers ls -q; ctr -n $n tasks ls -q; done",
 		"volume":    "docker volume ls -q",
-		"network":   "docker network ls -q",
+		"network":   "docker network ls --format '{{.Name}}'",
 		// Those of new layers end by themselves, some time later.
 		"lease":    "for n in default moby; do ctr -n $n leases ls -q | grep -v ^offload-diff-; done; true",
 		"snapshot": "for n in default moby; do ctr -n $n snapshots --snapshotter offload ls | tail -n +2; done",

@@ -5,6 +5,7 @@ package dpu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,16 +33,20 @@ const (
 func callAgent(ctx context.Context, cfg *config.DPU, method string, req, resp any) error {
 	sess, err := dial(ctx, cfg, link.Target{Kind: link.KindAgent})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	defer sess.Close()
 	stream, err := sess.Open(ctx, wire.ServiceShims, nil)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
 	}
 	client := ttrpc.NewClient(stream)
 	defer client.Close()
-	if err := client.Call(ctx, wire.ShimsService, method, req, resp); err != nil {
+	err = client.Call(ctx, wire.ShimsService, method, req, resp)
+	if errors.Is(err, ttrpc.ErrClosed) || err != nil && ctx.Err() != nil {
+		return fmt.Errorf("HOST %s: %w: %w", cfg.Link.Address, err, errdefs.ErrUnavailable)
+	}
+	if err != nil {
 		return fmt.Errorf("HOST %s: %w", cfg.Link.Address, errgrpc.ToNative(err))
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
@@ -58,13 +59,7 @@ func connect(ctx context.Context, s *Service) *host {
 }
 
 func (h *host) dial(ctx context.Context, cfg *config.DPU, s *Service) error {
-	var fresh atomic.Bool
-	fresh.Store(true)
-	sess, err := dialFunc(ctx, cfg, func() link.Target {
-		// Only the first connection may make a HOST half: one that is gone
-		// took its containers with it.
-		return link.Target{Kind: link.KindShim, Namespace: s.ns, ID: s.shimID, Create: fresh.Swap(false)}
-	})
+	sess, err := dialNew(ctx, cfg, s.ns, s.shimID)
 	if err != nil {
 		return err
 	}
@@ -87,6 +82,36 @@ func (h *host) dial(ctx context.Context, cfg *config.DPU, s *Service) error {
 		}
 	}()
 	return nil
+}
+
+const (
+	// giveWayTimeout bounds how long an earlier pod of the same name may take to
+	// end, giveWayPause is the pause between two looks.
+	giveWayTimeout = 15 * time.Second
+	giveWayPause   = 100 * time.Millisecond
+)
+
+// dialNew opens a session to a new HOST half.
+func dialNew(ctx context.Context, cfg *config.DPU, ns, id string) (*session.Session, error) {
+	deadline := time.Now().Add(giveWayTimeout)
+	for {
+		var fresh atomic.Bool
+		fresh.Store(true)
+		sess, err := dialFunc(ctx, cfg, func() link.Target {
+			// Only the first connection may make a HOST half: one that is gone
+			// took its containers with it.
+			return link.Target{Kind: link.KindShim, Namespace: ns, ID: id, Create: fresh.Swap(false)}
+		})
+		var refused *link.RefusedError
+		if !errors.As(err, &refused) || refused.Reason != wire.GivesWay || time.Now().After(deadline) {
+			return sess, err
+		}
+		select {
+		case <-time.After(giveWayPause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 func (s *Service) serveEvents(ctx context.Context, l net.Listener) {

@@ -196,6 +196,9 @@ func (manager) Info(ctx context.Context, optionsR io.Reader) (*types.RuntimeInfo
 	return info, nil
 }
 
+// killed is the status of a task that ended with its shim: 128 + SIGKILL.
+const killed = 137
+
 // Stop removes what a dead shim has left on both machines.
 func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
@@ -207,5 +210,11 @@ func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 		return shim.StopStatus{ExitedAt: time.Now()}, nil
 	}
 	status, hostErr := DeleteOnHost(ctx, ns, id, bundle.BundlePath)
+	if errdefs.IsUnavailable(hostErr) {
+		// The task is over for containerd whatever is returned. The HOST half ends by itself when it has waited for
+		// this side as long as this side has waited for it. containerd logs what is written here.
+		fmt.Fprintln(os.Stderr, "left to the HOST:", hostErr)
+		status, hostErr = shim.StopStatus{ExitStatus: killed, ExitedAt: time.Now()}, nil
+	}
 	return status, errors.Join(hostErr, cleanBundle(bundle.BundlePath))
 }

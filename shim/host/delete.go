@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/process"
@@ -49,6 +50,46 @@ func Delete(ctx context.Context, cfg *config.Host, ns, shim, id string) (launche
 		return record, nil
 	}
 	return record, removeTree(dir)
+}
+
+// removeDead removes the pod in dir, whose half has died and left it. It fails
+// with fs.ErrExist if the half is alive.
+func removeDead(ctx context.Context, cfg *config.Host, ns, dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, launcher.PIDFile))
+	if err != nil {
+		return fmt.Errorf("%s is being made or removed: %w: %w", dir, fs.ErrExist, err)
+	}
+	if sameProgram(string(b)) {
+		return fmt.Errorf("%s belongs to process %s: %w", dir, b, fs.ErrExist)
+	}
+	if err := deleteContainers(ctx, cfg, dir, ns); err != nil {
+		return err
+	}
+	return removeTree(dir)
+}
+
+// sameProgram tells whether the process runs this program, perhaps an earlier
+// version of it. Pids come again, but then it is most likely another program.
+func sameProgram(pid string) bool {
+	its, err := os.Readlink(filepath.Join("/proc", pid, "exe"))
+	if err != nil {
+		return false
+	}
+	own, err := os.Executable()
+	return err != nil || strings.TrimSuffix(its, " (deleted)") == strings.TrimSuffix(own, " (deleted)")
+}
+
+// deleteContainers has runc kill and forget every container of the pod in dir.
+func deleteContainers(ctx context.Context, cfg *config.Host, dir, ns string) error {
+	tasks, err := os.ReadDir(filepath.Join(dir, tasksDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list tasks: %w", err)
+	}
+	var errs []error
+	for _, task := range tasks {
+		errs = append(errs, deleteContainer(ctx, cfg, filepath.Join(dir, tasksDir, task.Name()), ns, task.Name()))
+	}
+	return errors.Join(errs...)
 }
 
 // lastTask tells whether the pod in dir has no task but id.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -48,14 +49,23 @@ type half struct {
 	mu      sync.Mutex
 	current *session.Session
 	changed chan struct{} // closed and replaced when current is
+	// abandoned says that the pod is being ended for want of a DPU half.
+	abandoned bool
 }
 
-// claim makes the pod's directory, which says that this process has the pod.
-func (h *half) claim() error {
+// claim makes the pod's directory, which says that this process has the pod. One
+// that a dead half has left, with its containers, is removed first.
+func (h *half) claim(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(h.dir), 0o711); err != nil {
 		return fmt.Errorf("claim shim %s: %w", h.target, err)
 	}
-	if err := os.Mkdir(h.dir, 0o711); err != nil {
+	err := os.Mkdir(h.dir, 0o711)
+	if errors.Is(err, fs.ErrExist) {
+		if err = removeDead(ctx, h.cfg, h.target.Namespace, h.dir); err == nil {
+			err = os.Mkdir(h.dir, 0o711)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("claim shim %s: %w", h.target, err)
 	}
 	pid := []byte(strconv.Itoa(os.Getpid()))
@@ -65,8 +75,9 @@ func (h *half) claim() error {
 	return nil
 }
 
-// serve answers sessions until the pod is shut down.
-func (h *half) serve(ctx context.Context, first *session.Session) error {
+// serve answers sessions until the pod is shut down: the first one, and those that
+// takeMore brings.
+func (h *half) serve(ctx context.Context, first *session.Session, takeMore func()) error {
 	ctx, sd := shutdown.WithShutdown(namespaces.WithNamespace(ctx, h.target.Namespace))
 	h.shutdown = sd
 	events := &publisher{half: h, drained: make(chan struct{})}
@@ -80,6 +91,7 @@ func (h *half) serve(ctx context.Context, first *session.Session) error {
 	h.networks = h.newNetworks()
 	h.tasks = &service{TTRPCTaskService: inner, half: h}
 	h.attach(ctx, first)
+	go takeMore()
 	<-sd.Done()
 	events.awaitDrained()
 	return nil
@@ -92,8 +104,10 @@ func (h *half) attach(ctx context.Context, sess *session.Session) {
 	if h.changed != nil {
 		close(h.changed)
 	}
-	h.changed = make(chan struct{})
+	replaced := make(chan struct{})
+	h.changed = replaced
 	h.mu.Unlock()
+	go h.watch(ctx, sess, replaced)
 	go h.serveTasks(ctx, sess.Listen(wire.ServiceTask))
 	go h.serveStdio(sess.Listen(wire.ServiceStdio))
 	go h.serveNetworks(sess.Listen(wire.ServiceNetwork))
@@ -151,7 +165,8 @@ func (h *half) serveStdio(l net.Listener) {
 const maxHandovers = 16
 
 // takeHandovers serves connections that the agent hands over later: those that
-// resume a session, and those of a DPU half that was started anew.
+// resume a session, and those of a DPU half of the same name that was started
+// anew, to which this pod gives way.
 func (h *half) takeHandovers(ctx context.Context, l *net.UnixListener, security link.Security) {
 	handovers := link.NewHandovers(security, maxHandovers)
 	for {
@@ -173,6 +188,14 @@ func (h *half) takeHandover(ctx context.Context, c *net.UnixConn, handovers *lin
 	if err != nil {
 		return err
 	}
+	target, err := link.ParseTarget(a.Target)
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	if target.Create {
+		return h.giveWay(ctx, target, conn, handovers)
+	}
 	sess, fresh, err := h.accept(ctx, a, conn, handovers)
 	if err != nil {
 		return err
@@ -180,6 +203,22 @@ func (h *half) takeHandover(ctx context.Context, c *net.UnixConn, handovers *lin
 	if fresh {
 		h.attach(ctx, sess)
 	}
+	return nil
+}
+
+// giveWay ends this pod for a new one of its name: the DPU asks for one only if
+// it has no half for this one any more, as after its reboot.
+func (h *half) giveWay(ctx context.Context, target link.Target, f *os.File, handovers *link.Handovers) error {
+	defer f.Close()
+	incoming, err := handovers.Take(f, target)
+	if err != nil {
+		return err
+	}
+	// Only to the DPU's face: refusing begins with its proof of who it is.
+	if err := incoming.Refuse(ctx, errors.New(wire.GivesWay)); err != nil {
+		return err
+	}
+	h.abandon(ctx, errors.New("the DPU asks for a new one of its name"))
 	return nil
 }
 

@@ -80,7 +80,7 @@ func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.As
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := h.claim(); err != nil {
+	if err := h.claim(ctx); err != nil {
 		sess.Close()
 		return nil, nil, err
 	}
@@ -95,8 +95,7 @@ func (h *half) run(ctx context.Context, sess *session.Session, security link.Sec
 		return errors.Join(fmt.Errorf("listen for handovers: %w", err), h.clean())
 	}
 	defer l.Close()
-	go h.takeHandovers(ctx, l, security)
-	err = h.serve(ctx, sess)
+	err = h.serve(ctx, sess, func() { h.takeHandovers(ctx, l, security) })
 	if last, _ := h.session(); last != nil {
 		// Closing waits until the answer to Shutdown has left.
 		last.Close()

@@ -30,6 +30,10 @@ import (
 // an [ExitRecord].
 const DeleteCommand = "delete"
 
+// deleteTimeout bounds a clean-up. It goes on if whoever asked for it is gone:
+// half of one is worse than none.
+const deleteTimeout = time.Minute
+
 // ExitRecord is how a task ended, as far as is known.
 type ExitRecord struct {
 	Pid      int       `json:"pid"`
@@ -88,6 +92,8 @@ func (l *Launcher) delete(ctx context.Context, shim, id string) (ExitRecord, err
 			return e, fmt.Errorf("delete task %q: %w: %w", id, err, errdefs.ErrInvalidArgument)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
+	defer cancel()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, l.cfg.Binary, DeleteCommand, ns, shim, id)
 	cmd.Env = append(os.Environ(), l.cfg.Env...)

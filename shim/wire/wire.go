@@ -195,3 +195,7 @@ func strictJSON(b []byte, v any) error {
 	}
 	return nil
 }
+
+// GivesWay is the reason by which a HOST half refuses a new DPU half of its pod's
+// name: it ends its pod, and the name is free a moment later.
+const GivesWay = "an earlier shim of this name gives way to this one"
