@@ -185,6 +185,64 @@ func TestLinkCut(t *testing.T) {
 	}
 }
 
+// TestLinkLostForGood holds that a container whose link does not come back in time is reported dead while the HOST is
+// out of reach, that the HOST ends it too, and that it can be started again then.
+func TestLinkLostForGood(t *testing.T) {
+	l := own(t, lab.Options{Link: "resume_timeout = \"3s\"\n"})
+	leavesNothingIn(t, l)
+	in := func(argv ...string) string {
+		t.Helper()
+		r := tryIn(t, l.DPU, "", argv...)
+		if r.code != 0 {
+			t.Fatalf("%v: %s", argv, r.all())
+		}
+		return strings.TrimSpace(r.stdout)
+	}
+	in("docker", "run", "-d", "--name", "lost", image("busybox"), "sleep", "1000")
+	t.Cleanup(func() { in("docker", "rm", "-f", "lost") })
+	if err := l.DPU.SetLink(false); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyWithin(t, patience, "it is reported dead", func() error {
+		if state := in("docker", "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "lost"); state != "exited 137" {
+			return fmt.Errorf("it is %q", state)
+		}
+		return nil
+	})
+	eventuallyWithin(t, patience, "the HOST ends it", func() error {
+		if r := tryIn(t, l.Host, "", "sh", "-c", "ls -d /run/offload/shims/moby/*"); r.code == 0 {
+			return fmt.Errorf("there is %q", r.stdout)
+		}
+		return nil
+	})
+	if err := l.DPU.SetLink(true); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyWithin(t, patience, "it is started again", func() error {
+		if r := tryIn(t, l.DPU, "", "docker", "start", "lost"); r.code != 0 {
+			return fmt.Errorf("exit status %d: %s", r.code, r.all())
+		}
+		return nil
+	})
+	if out := in("docker", "exec", "lost", "echo", "reached"); out != "reached" {
+		t.Errorf("exec: %q", out)
+	}
+}
+
+// TestLeftByDeadShim holds that what a HOST half that died has left is not in the way of a new one of its name.
+func TestLeftByDeadShim(t *testing.T) {
+	offloadOnly(t)
+	leavesNothing(t)
+	// A pid that no process can have.
+	const left = "d=/run/offload/shims/default/left && mkdir -p $d/tasks/left && printf 4194304 >$d/half.pid"
+	if r := tryIn(t, shared.Host, "", "sh", "-c", left); r.code != 0 {
+		t.Fatal(r.all())
+	}
+	if out := must(t, ctrRun("--rm", image("busybox"), "left", "echo", "ran")...); out != "ran" {
+		t.Errorf("%q", out)
+	}
+}
+
 func setLink(t *testing.T, up bool) {
 	t.Helper()
 	if err := shared.DPU.SetLink(up); err != nil {
