@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -114,8 +115,10 @@ func killed(t target) disturbance {
 	}
 }
 
-// startAgain starts daemons again, after at most twice what their units wait.
+// startAgain starts daemons again, after at most twice what their units wait, and in the order that their units have.
 func (s *scene) startAgain(ctx context.Context, targets ...target) error {
+	order := []string{offloadHost.name, offloadDPU.name, containerd.name, dockerd.name}
+	slices.SortStableFunc(targets, func(a, b target) int { return slices.Index(order, a.name) - slices.Index(order, b.name) })
 	for _, t := range targets {
 		if t.again == nil {
 			continue
