@@ -148,6 +148,10 @@ bench-run: ready ## Time docker run and ctr run against the same stock daemons
 bench-bridge: build ## Measure bridged unix sockets against plain ones, TCP, socat and ssh -L
 	@$(GO) run ./integration/bench/bridge --udsbridge $(BUILD)/bin/udsbridge --out $(BUILD)/bench/bridge.json
 
+.PHONY: bench-rexec
+bench-rexec: build ## Measure programs run by rexec against ssh, with and without ControlMaster
+	@$(GO) run ./integration/bench/rexec --rexec $(BUILD)/bin/rexec --out $(BUILD)/bench/rexec.json
+
 .PHONY: bench-net
 bench-net: ready ## Measure the networks of containers against stock docker's bridge and the link itself
 	@$(STATIC_BUILD) -o $(BUILD)/peer ./integration/bench/net/peer
@@ -158,6 +162,10 @@ bench-remotefs: ## Measure remotefs against sshfs, go-fuse's loopback, the file 
 	@integration/components/deps.sh sshfs:/usr/bin/sshfs openssh-sftp-server:/usr/lib/openssh/sftp-server git:/usr/bin/git
 	@$(STATIC_BUILD) -o $(BUILD)/bench-remotefs ./integration/bench/remotefs
 	@$(BUILD)/bench-remotefs --out $(BUILD)/bench/remotefs.json
+
+.PHONY: soak-link
+soak-link: build ## Cut the link for a minute, a hundred times, below connections whose every byte is looked at (ARGS='-cuts 10 -down 10s')
+	@$(GO) run ./integration/soak -udsbridge $(BUILD)/bin/udsbridge $(ARGS)
 
 .PHONY: vm-images
 vm-images: build ## Build the disk images of the two virtual machines, once
