@@ -58,7 +58,7 @@ func TestBadInput(t *testing.T) {
 		{"nothing like it at all", "dpu", "version = 1\n[colours]\nx = 1\n", `f:2:2: unknown key colours; a file may have version, link, containerd, plugins, remotefs, state, network, log, metrics, rexec, mount, bridge`},
 		{"inline", "dpu", "version = 1\nlink = {adress = 'x'}\n", `f:2:9: unknown key link.adress, did you mean link.address?`},
 		{"in an array of tables", "host", "version = 1\n[[export]]\nnmae = 'x'\n", `f:3:1: unknown key export.nmae, did you mean export.name?`},
-		{"in an inline array of tables", "host", "version = 1\nexport = [{name = 'x', path = '/x', rw = true}]\n", `f:2:37: unknown key export.rw; [export] may have name, path, read_only`},
+		{"in an inline array of tables", "host", "version = 1\nexport = [{name = 'x', path = '/x', rw = true}]\n", `f:2:37: unknown key export.rw; [export] may have name, path, read_only, allow, squash, uid_map, gid_map, one_file_system`},
 		{"several", "dpu", "version = 1\n[link]\nadress = 'x'\ninsecur = true\n", "f:3:1: unknown key link.adress, did you mean link.address?\nf:4:1: unknown key link.insecur, did you mean link.insecure?"},
 
 		// Types.
@@ -127,6 +127,10 @@ func TestBadInput(t *testing.T) {
 		{"bridge of everything", "host", hostUnix + "[[bridge]]\ndirection = 'serve'\npath = '/'\n", `f:3:3: bridge[0]: path: all of / can't be bridged`},
 		{"bridge as somebody", "host", hostUnix + "[[bridge]]\ndirection = 'serve'\npath = '/s'\nas = 'root'\n", `f:3:3: bridge[0]: as: "root" is neither "same" nor UID:GID`},
 		{"bridge in a circle", "host", hostUnix + "[[bridge]]\ndirection = 'serve'\npath = '/s'\n[[bridge]]\ndirection = 'connect'\npath = '/s/a'\n", `f:8:1: bridge[1].path: /s/a is expected from the peer and /s is served to it: they overlap`},
+		{"export of operations", "host", hostUnix + "[[export]]\nname = 'x'\npath = '/x'\nallow = 'open, list'\n", `f:6:1: export[0].allow: "list" is not one of open, read, write, readdir, mkdir, rmdir, create, unlink, rename, setattr, setxattr`},
+		{"export of users", "host", hostUnix + "[[export]]\nname = 'x'\npath = '/x'\nsquash = 'nobody'\n", `f:6:1: export[0].squash: "nobody" is not UID:GID`},
+		{"export of half a map", "host", hostUnix + "[[export]]\nname = 'x'\npath = '/x'\nuid_map = '0:1:2'\none_file_system = true\n", `f:6:1: export[0].uid_map: uid_map and gid_map go together`},
+		{"export of mapped mounts", "host", hostUnix + "[[export]]\nname = 'x'\npath = '/x'\nuid_map = '0:1:2'\ngid_map = '0:1:2'\n", `f:6:1: export[0].uid_map: ids are mapped on one file system only; set one_file_system = true`},
 		{"export of the tree", "host", hostUnix + "[[export]]\nname = 'tree'\npath = '/x'\n", `f:4:1: export[0].name: "tree" is the name of the snapshots' tree; use another`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -83,7 +83,7 @@ options = "nosuid,cache=none"
 
 	h, err := ParseHost("f", []byte(`
 version = 1
-export = [{name = "a", path = "/a"}, {name = "b", path = "/b", read_only = true}]
+export = [{name = "a", path = "/a"}, {name = "b", path = "/b", read_only = true, allow = "open", squash = "1:2"}, {name = "c", path = "/c", uid_map = "0:1:2", gid_map = "3:4:5", one_file_system = true}]
 [link]
 listen = "vsock://3:7400"
 peer_cid = 0x2
@@ -119,10 +119,10 @@ enabled = false
 		Log:     Log{Level: "error", Format: "text"},
 		Metrics: Metrics{Listen: "[::1]:9120"},
 		Rexec:   Rexec{Socket: "/r.sock", Allow: "/allow"},
-		Exports: []Export{{Name: "a", Path: "/a"}, {Name: "b", Path: "/b", ReadOnly: true}},
+		Exports: []Export{{Name: "a", Path: "/a"}, {Name: "b", Path: "/b", ReadOnly: true, Allow: "open", Squash: "1:2"}, {Name: "c", Path: "/c", UIDMap: "0:1:2", GIDMap: "3:4:5", OneFileSystem: true}},
 	}, h)
 
-	same, err := ParseHost("f", []byte(hostUnix+"[[export]]\nname = 'a'\npath = '/a'\n[[export]]\nname = 'b'\npath = '/b'\nread_only = true\n"))
+	same, err := ParseHost("f", []byte(hostUnix+"[[export]]\nname = 'a'\npath = '/a'\n[[export]]\nname = 'b'\npath = '/b'\nread_only = true\nallow = 'open'\nsquash = '1:2'\n[[export]]\nname = 'c'\npath = '/c'\nuid_map = '0:1:2'\ngid_map = '3:4:5'\none_file_system = true\n"))
 	require.NoError(t, err)
 	assert.Equal(t, h.Exports, same.Exports)
 }

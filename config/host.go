@@ -67,16 +67,6 @@ type Shim struct {
 	State string `toml:"state"`
 }
 
-// Export is a directory of the HOST that the DPU may mount.
-type Export struct {
-	// Name is what the DPU asks for.
-	Name string `toml:"name"`
-	// Path is the directory.
-	Path string `toml:"path"`
-	// ReadOnly refuses every change.
-	ReadOnly bool `toml:"read_only"`
-}
-
 // Views are what daemons on the DPU are shown of this machine.
 type Views struct {
 	// Enabled exports /proc as "proc" and /sys/fs/cgroup as "cgroup",
@@ -156,16 +146,3 @@ func (s Shim) check(d *document) {
 }
 
 var exportName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
-func (e Export) check(d *document, key string, names map[string]bool) {
-	switch {
-	case !exportName.MatchString(e.Name):
-		d.report(key+".name", "%q is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit", e.Name)
-	case reservedExports[e.Name] != "":
-		d.report(key+".name", "%q is the name of %s; use another", e.Name, reservedExports[e.Name])
-	case names[e.Name]:
-		d.report(key+".name", "%q is the name of an earlier export", e.Name)
-	}
-	names[e.Name] = true
-	d.absolute(key+".path", e.Path)
-}

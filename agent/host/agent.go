@@ -133,8 +133,8 @@ func newAgent(ctx context.Context, cfg *config.Host, configPath string, log *slo
 		}
 	}
 	for _, e := range cfg.Exports {
-		if err := a.files.Add(server.Export{Name: e.Name, Path: e.Path, ReadOnly: e.ReadOnly, CrossMounts: true}); err != nil {
-			return nil, nil, fmt.Errorf("export %s: %w", e.Path, err)
+		if err := a.export(e); err != nil {
+			return nil, nil, err
 		}
 	}
 	if a.bridging, err = newBridging(cfg, log); err != nil {

@@ -89,7 +89,8 @@ func (s *session) link(n *node, req *wire.Request, rep *wire.Reply) error {
 	if old.exp != n.exp {
 		return unix.EXDEV
 	}
-	if err := unix.Linkat(old.fd, "", n.fd, req.Name, unix.AT_EMPTY_PATH); err != nil {
+	// Not by AT_EMPTY_PATH, which needs a capability.
+	if err := unix.Linkat(unix.AT_FDCWD, procPath(old.fd), n.fd, req.Name, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return err
 	}
 	rep.Entry, err = s.find(n, req.Name)
@@ -206,6 +207,11 @@ func (s *session) created(n *node, fd int, mode uint32, rep *wire.Reply) error {
 }
 
 func (s *session) openExisting(n *node, req *wire.Request, rep *wire.Reply) error {
+	open := *req
+	open.Op = wire.OpOpen
+	if err := n.exp.check(&open); err != nil {
+		return err
+	}
 	entry, err := s.find(n, req.Name)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func (s *session) readDir(req *wire.Request, rep *wire.Reply, buf []byte) error 
 		}
 		h.entries, h.next = nil, req.Offset
 	}
-	err = s.fillDir(n, h, &out)
+	err = s.act(n.exp, req, func() error { return s.fillDir(n, h, &out) })
 	if err != nil && len(out.buf) == 0 {
 		return err
 	}

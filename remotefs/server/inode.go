@@ -47,10 +47,13 @@ func (s *session) handle(ctx context.Context, req *wire.Request, rep *wire.Reply
 	if n.exp == nil {
 		return s.handleRoot(n, req, rep)
 	}
-	return s.handleNode(n, req, rep, buf)
+	return s.act(n.exp, req, func() error { return s.handleNode(n, req, rep, buf) })
 }
 
 func (s *session) handleNode(n *node, req *wire.Request, rep *wire.Reply, buf []byte) error {
+	if err := n.exp.check(req); err != nil {
+		return err
+	}
 	switch req.Op {
 	case wire.OpGetAttr:
 		return s.getAttr(n, rep)
@@ -148,8 +151,10 @@ func (s *session) lookup(ctx context.Context, req *wire.Request, rep *wire.Reply
 			return fmt.Errorf("resolve %q: %w", req.Name, err)
 		}
 	}
-	rep.Entry, err = s.find(n, req.Name)
-	return err
+	return s.act(n.exp, req, func() (err error) {
+		rep.Entry, err = s.find(n, req.Name)
+		return err
+	})
 }
 
 // find makes the file called name of a directory a node.
@@ -276,6 +281,9 @@ func (s *session) setAttr(n *node, req *wire.Request, rep *wire.Reply) error {
 		}
 	}
 	if set.Valid&(wire.SetUID|wire.SetGID) != 0 {
+		if err := n.mayGive(); err != nil {
+			return err
+		}
 		uid, gid := -1, -1
 		if set.Valid&wire.SetUID != 0 {
 			uid = int(set.UID)

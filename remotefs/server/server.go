@@ -76,6 +76,18 @@ type Export struct {
 	// CrossMounts shows what is mounted below Path. Without it the covered
 	// directories show.
 	CrossMounts bool
+	// Allow is what clients may do, within ReadOnly; 0 means everything. What is
+	// not allowed fails with EPERM.
+	Allow Operations
+	// Squash, if set, is as whom all that clients ask is done, whoever asks: new
+	// files are this user's, and it needs the permissions of this machine for
+	// everything else.
+	Squash *User
+	// UIDs and GIDs, if set, map the ids that clients see and use to others of
+	// this machine; ids in none of them are nobody's. Both must be given, and
+	// CrossMounts must not be set: the kernel maps the ids of one mount, if its
+	// file system can.
+	UIDs, GIDs []IDRange
 	// Resolve, if set, is called before name is looked up in the directory
 	// rel of the export ("" is the root), and may mount something there. It
 	// is not called inside of what is mounted below the export. An error that
@@ -138,6 +150,10 @@ func (s *Server) Add(e Export) error {
 func openExport(e Export) (*export, error) {
 	x := &export{Export: e, byFile: e.File != nil}
 	x.File = nil // the caller's
+	mapped := len(e.UIDs) > 0 || len(e.GIDs) > 0
+	if mapped && (e.CrossMounts || len(e.UIDs) == 0 || len(e.GIDs) == 0) {
+		return nil, fmt.Errorf("ids are mapped of users and groups, and of one mount only: %w", errdefs.ErrInvalidArgument)
+	}
 	fd, err := e.open()
 	if err != nil {
 		return nil, err
@@ -148,6 +164,12 @@ func openExport(e Export) (*export, error) {
 		fd, err = unix.OpenTree(cover, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 		unix.Close(cover)
 		if err != nil {
+			return nil, err
+		}
+	}
+	if mapped {
+		if err := mapIDs(fd, e.UIDs, e.GIDs); err != nil {
+			unix.Close(fd)
 			return nil, err
 		}
 	}
