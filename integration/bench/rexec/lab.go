@@ -55,7 +55,7 @@ func (l *lab) ways(ctx context.Context, program string) ([]way, error) {
 		return nil, err
 	}
 	addr := freePort()
-	_, err := l.start(ctx, program, "serve", "--allow", l.path("allow.toml"), "--dir", l.path("own"),
+	err := l.start(ctx, program, "serve", "--allow", l.path("allow.toml"), "--dir", l.path("own"),
 		"--socket", l.path("server.sock"), "--listen", "tcp://"+addr,
 		"--ca", l.path(pki.CACert), "--cert", l.path("host.crt"), "--key", l.path("host.key"))
 	if err != nil {
@@ -161,7 +161,7 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 	if err := os.WriteFile(l.path("sshd_config"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	if _, err := l.start(ctx, sshd, "-D", "-e", "-f", l.path("sshd_config")); err != nil {
+	if err := l.start(ctx, sshd, "-D", "-e", "-f", l.path("sshd_config")); err != nil {
 		return nil, err
 	}
 	if err := await("tcp", addr); err != nil {
@@ -173,7 +173,7 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 	}
 	kept := append(append([]string(nil), each...), "-o", "ControlPath="+l.path("control"))
 	master := append(append([]string(nil), kept[1:]...), "-M", "-N", "root@127.0.0.1")
-	if _, err := l.start(ctx, "ssh", master...); err != nil {
+	if err := l.start(ctx, "ssh", master...); err != nil {
 		return nil, err
 	}
 	if err := await("unix", l.path("control")); err != nil {
@@ -186,12 +186,12 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 }
 
 // start starts a program that ends with the lab.
-func (l *lab) start(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
+func (l *lab) start(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	l.undo = append(l.undo, func() {
 		_ = cmd.Process.Signal(os.Interrupt)
@@ -199,7 +199,7 @@ func (l *lab) start(ctx context.Context, name string, args ...string) (*exec.Cmd
 		_ = cmd.Wait()
 		ended.Stop()
 	})
-	return cmd, nil
+	return nil
 }
 
 func freePort() string {
