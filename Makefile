@@ -144,6 +144,10 @@ bench-link: ## Measure a stream of the link against the bare connection below it
 bench-run: ready ## Time docker run and ctr run against the same stock daemons
 	@$(LAB) bench-run --out $(BUILD)/bench/run.json
 
+.PHONY: bench-data
+bench-data: ready ## Measure containers' output, logs, docker cp, pull and build against the same stock daemons
+	@$(LAB) bench-data --out $(BUILD)/bench/data.json
+
 .PHONY: bench-bridge
 bench-bridge: build ## Measure bridged unix sockets against plain ones, TCP, socat and ssh -L
 	@$(GO) run ./integration/bench/bridge --udsbridge $(BUILD)/bin/udsbridge --out $(BUILD)/bench/bridge.json

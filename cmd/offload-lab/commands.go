@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	benchdata "github.com/container-offload/offload/integration/bench/data"
 	benchnet "github.com/container-offload/offload/integration/bench/net"
 	benchrun "github.com/container-offload/offload/integration/bench/run"
 	"github.com/container-offload/offload/integration/demo"
@@ -34,7 +35,7 @@ It needs root, and what "make build components images" makes.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), testCommand(),
-		imagesCommand(), benchRunCommand(), benchNetCommand(), faultsCommand(), vmCommand())
+		imagesCommand(), benchRunCommand(), benchDataCommand(), benchNetCommand(), faultsCommand(), vmCommand())
 	return root
 }
 
@@ -225,6 +226,33 @@ func benchRunCommand() *cobra.Command {
 	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
 	cmd.Flags().IntVar(&options.Runs, "runs", 50, "how often each command is timed on each side")
 	cmd.Flags().BoolVar(&stock, "stock", false, "compare stock with stock, to see how much chance there is in it")
+	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
+	return cmd
+}
+
+func benchDataCommand() *cobra.Command {
+	var out string
+	options := benchdata.Options{Progress: os.Stderr}
+	cmd := &cobra.Command{
+		Use:     "bench-data",
+		Short:   "Measure containers' output, logs, docker cp, docker pull and docker build against stock daemons",
+		Example: "  offload-lab bench-data --out build/bench/data.json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			report, err := benchdata.Run(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				if err := report.Write(out); err != nil {
+					return err
+				}
+			}
+			return report.Table(os.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
+	cmd.Flags().IntVar(&options.Runs, "runs", 5, "how often each workload is timed on each side")
 	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
 	return cmd
 }

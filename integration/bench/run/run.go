@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strconv"
 	"time"
 
 	"github.com/container-offload/offload/integration/bench"
@@ -44,11 +43,11 @@ func Run(ctx context.Context, o Options) (bench.Report, error) {
 	if err != nil {
 		return report, err
 	}
-	memory, err := memory(ctx, o)
+	loads, err := loads(ctx, o)
 	if err != nil {
 		return report, err
 	}
-	report.Rows = append(times, memory...)
+	report.Rows = append(times, loads...)
 	return report, nil
 }
 
@@ -93,16 +92,16 @@ func times(ctx context.Context, o Options) (rows []bench.Row, err error) {
 		{"docker exec", func(*lab.Lab) []string { return []string{"docker", "exec", "bench", "true"} }},
 	} {
 		o.say("%s, %d times each", c.name, o.Runs)
-		var took [2][]float64
+		var took, worked [2][]float64
 		for run := -2; run < o.Runs; run++ {
 			for turn := range labs {
 				which := (turn + run + 2) % 2
-				start := time.Now()
-				if _, err := labs[which].DPU.Command(ctx, c.argv(labs[which])...).Output(); err != nil {
-					return nil, fmt.Errorf("%s: %w", labs[which].Kind, err)
+				wall, work, err := timed(ctx, labs[which], c.argv(labs[which]))
+				if err != nil {
+					return nil, err
 				}
 				if run >= 0 { // The first ones fill caches.
-					took[which] = append(took[which], time.Since(start).Seconds())
+					took[which], worked[which] = append(took[which], wall), append(worked[which], work)
 				}
 			}
 		}
@@ -114,33 +113,70 @@ func times(ctx context.Context, o Options) (rows []bench.Row, err error) {
 			rows = append(rows, bench.NewRow(c.name+" "+p.name, peer, "s", bench.Quantile(took[0], p.q),
 				bench.Quantile(took[1], p.q), p.goal, bench.Lower, o.Runs))
 		}
+		rows = append(rows, bench.NewRow(c.name+", the HOST's processors", peer, "s", bench.Quantile(worked[0], 0.5),
+			bench.Quantile(worked[1], 0.5), 0.33, bench.Lower, o.Runs))
 	}
 	return rows, nil
 }
 
-// memory measures what each system takes besides the containers, where these run. One lab is up at a time: programs
-// that both run would share pages.
-func memory(ctx context.Context, o Options) ([]bench.Row, error) {
-	counts, goals := []int{0, 10}, []float64{0.1, 0.33}
-	var sizes [2][]float64
+// timed runs a command on the DPU and returns how long it took and how long the HOST's processors worked meanwhile, in
+// seconds. What the HOST does for it afterwards is the next command's.
+func timed(ctx context.Context, l *lab.Lab, argv []string) (wall, work float64, err error) {
+	before, err := l.Host.ProcessorTime()
+	if err != nil {
+		return 0, 0, err
+	}
+	start := time.Now()
+	if _, err := l.DPU.Command(ctx, argv...).Output(); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", l.Kind, err)
+	}
+	wall = time.Since(start).Seconds()
+	after, err := l.Host.ProcessorTime()
+	return wall, (after - before).Seconds(), err
+}
+
+// counts are the numbers of idle containers beside which things are measured.
+var counts = []struct {
+	containers int
+	memoryGoal float64
+}{{0, 0.1}, {10, 0.33}, {100, 0.33}}
+
+// load is what a system takes beside some number of idle containers.
+type load struct {
+	host, dpu float64 // memory besides the containers, in bytes
+	run       float64 // one more docker run --rm, in seconds
+}
+
+// loads measures what each system takes besides the containers, and how long one more takes. One lab is up at a time:
+// programs that both run would share pages.
+func loads(ctx context.Context, o Options) ([]bench.Row, error) {
+	var found [2][]load
 	for i, kind := range []lab.Kind{o.Kind, lab.Stock} {
-		o.say("memory of %s", kind)
-		size, err := o.memoryOf(ctx, kind, counts)
+		o.say("%s beside idle containers", kind)
+		l, err := o.loadsOf(ctx, kind)
 		if err != nil {
 			return nil, err
 		}
-		sizes[i] = size
+		found[i] = l
 	}
 	var rows []bench.Row
-	for i, count := range counts {
-		rows = append(rows, bench.NewRow("HOST memory at "+strconv.Itoa(count)+" containers", peer, "B", sizes[0][i],
-			sizes[1][i], goals[i], bench.Lower, 1))
+	for i, c := range counts {
+		ours, stock, beside := found[0][i], found[1][i], fmt.Sprintf(" at %d containers", c.containers)
+		rows = append(rows,
+			bench.NewRow("HOST memory"+beside, peer, "B", ours.host, stock.host, c.memoryGoal, bench.Lower, 1),
+			bench.NewRow("DPU memory"+beside, peer, "B", ours.dpu, stock.dpu, 1.3, bench.Lower, 1))
+		if i > 0 {
+			rows = append(rows, bench.NewRow("docker run --rm"+beside, "itself at none", "s", ours.run, found[0][0].run, 1.1, bench.Lower, runsBeside))
+		}
 	}
 	return rows, nil
 }
 
-// memoryOf measures one system at each number of idle containers.
-func (o Options) memoryOf(ctx context.Context, kind lab.Kind, counts []int) (sizes []float64, err error) {
+// runsBeside is how often docker run is timed beside idle containers.
+const runsBeside = 11
+
+// loadsOf measures one system at each number of idle containers.
+func (o Options) loadsOf(ctx context.Context, kind lab.Kind) (found []load, err error) {
 	l, err := o.open(ctx, kind)
 	if err != nil {
 		return nil, err
@@ -149,21 +185,35 @@ func (o Options) memoryOf(ctx context.Context, kind lab.Kind, counts []int) (siz
 	if _, err := l.DPU.Command(ctx, "docker", "rm", "-f", "bench").Output(); err != nil {
 		return nil, err
 	}
+	docker := func(args ...string) []string {
+		return append([]string{"docker", "run", "--network", "none"}, append(args[:1:1], append([]string{l.Image("busybox")}, args[1:]...)...)...)
+	}
 	running := 0
-	for _, count := range counts {
-		for ; running < count; running++ {
-			argv := []string{"docker", "run", "-d", "--network", "none", l.Image("busybox"), "sleep", "100000"}
-			if _, err := l.DPU.Command(ctx, argv...).Output(); err != nil {
+	for _, c := range counts {
+		for ; running < c.containers; running++ {
+			if _, err := l.DPU.Command(ctx, docker("-d", "sleep", "100000")...).Output(); err != nil {
 				return nil, err
 			}
 		}
-		size, err := settled(ctx, l.Host)
-		if err != nil {
+		var at load
+		if at.host, err = settled(ctx, l.Host); err != nil {
 			return nil, err
 		}
-		sizes = append(sizes, size)
+		if at.dpu, err = settled(ctx, l.DPU); err != nil {
+			return nil, err
+		}
+		var took []float64
+		for range runsBeside {
+			wall, _, err := timed(ctx, l, docker("--rm", "true"))
+			if err != nil {
+				return nil, err
+			}
+			took = append(took, wall)
+		}
+		at.run = bench.Quantile(took, 0.5)
+		found = append(found, at)
 	}
-	return sizes, nil
+	return found, nil
 }
 
 // settled is the memory once it no longer changes much: what was just started is still at work.
