@@ -134,7 +134,8 @@ BENCHES = $(filter-out bench-vm,$(shell sed -n 's/^\(bench-[a-z]*\):.*/\1/p' $(f
 
 .PHONY: bench
 bench: ready ## Run every benchmark, one after the other, on a machine that should be idle
-	@for bench in $(BENCHES); do $(MAKE) --no-print-directory "$$bench"; done
+	@set -e; for bench in $(BENCHES); do $(MAKE) --no-print-directory "$$bench"; done
+	@$(GO) run ./integration/bench/publish --from $(BUILD)/bench --to docs/benchmarks
 
 .PHONY: bench-link
 bench-link: ## Measure a stream of the link against the bare connection below it

@@ -6,8 +6,12 @@ package bench
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -80,5 +84,45 @@ func TestReport(t *testing.T) {
 	}
 	if strings.Count(table.String(), "short") != 1 || !strings.Contains(table.String(), "200 ms") {
 		t.Errorf("%s", table.String())
+	}
+}
+
+// TestPlot draws rows of every kind: none may leave the picture or break its markup.
+func TestPlot(t *testing.T) {
+	r := Report{Machine: "2 x <any>", Rows: []Row{
+		NewRow("met & lower", "peer", "s", 1, 2, 1, Lower, 3), NewRow("short", "peer", "s", 50, 1, 1.2, Lower, 3),
+		NewRow("higher", "peer", "B/s", 90, 100, 0.9, Higher, 3), NewRow("no peer", "peer", "s", 1, 0, 1, Lower, 1),
+	}}
+	var b strings.Builder
+	if err := r.Plot(&b, "a <title>"); err != nil {
+		t.Fatal(err)
+	}
+	decoder, bars := xml.NewDecoder(strings.NewReader(b.String())), 0
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("not XML: %v", err)
+		}
+		start, ok := token.(xml.StartElement)
+		if !ok || start.Name.Local != "rect" {
+			continue
+		}
+		bars++
+		at := map[string]float64{}
+		for _, a := range start.Attr {
+			at[a.Name.Local], _ = strconv.ParseFloat(a.Value, 64)
+		}
+		if at["x"] < plotLabels || at["x"]+at["width"] > plotWidth {
+			t.Errorf("a bar from %v, %v wide", at["x"], at["width"])
+		}
+	}
+	if bars != 3 {
+		t.Errorf("%d bars", bars)
+	}
+	if n := strings.Count(b.String(), "#3c9a5f"); n != 2 {
+		t.Errorf("%d green bars", n)
 	}
 }
