@@ -109,3 +109,33 @@ func restartDaemons(t *testing.T) {
 		}
 	}
 }
+
+// Whichever half of a shim dies at once, what it had made of a network is gone, on both machines, and the port and the
+// address serve the next container.
+func TestADeadShimLeavesNoNetwork(t *testing.T) {
+	offloadOnly(t)
+	for half, kill := range map[string]func(id string){
+		"DPU": func(id string) {
+			full := must(t, "docker inspect -f '{{.Id}}' "+id)
+			must(t, "kill -9 $(pgrep -f 'containerd-shim-offload-v1 .*-id "+full+"')")
+		},
+		"HOST": func(id string) {
+			mustIn(t, shared.Host, "kill -9 $(cut -d ' ' -f 4 /proc/"+pidOnHost(t, id)+"/stat)")
+		},
+	} {
+		t.Run(half, func(t *testing.T) {
+			leavesNothing(t)
+			id := name(t, "")
+			const count = "echo $(ip -o link | wc -l) links, $(iptables-save | grep -c 8200) rules, $(nft list ruleset | wc -l) lines."
+			onDPU, onHost := must(t, count), mustIn(t, shared.Host, count)
+			start(t, id, "-p 8200:80", serve("alive"))
+			eventually(t, "alive", "curl -sS -m 5 http://127.0.0.1:8200/")
+			kill(id)
+			eventually(t, "false", "docker inspect -f '{{.State.Running}}' "+id)
+			eventually(t, onDPU, count)
+			eventuallyIn(t, shared.Host, onHost, count)
+			must(t, "docker start "+id)
+			eventually(t, "alive", "curl -sS -m 5 http://127.0.0.1:8200/")
+		})
+	}
+}

@@ -34,24 +34,24 @@ func Join(ns *os.File, port, device int, s Sender) (_ *Joint, err error) {
 			j.Close()
 		}
 	}()
-	// The guard first: nothing is let out without it.
 	if err := j.SetSender(s); err != nil {
 		return nil, err
-	}
-	if err := j.attach(port, Inward(device)); err != nil {
-		return nil, fmt.Errorf("join interface with its carrier: %w", err)
 	}
 	return j, nil
 }
 
-// SetSender changes whom frames may come from. No frame passes unchecked
-// meanwhile.
+// SetSender changes whom frames may come from, and go to. No frame passes
+// unchecked meanwhile.
 func (j *Joint) SetSender(s Sender) error {
 	if len(s.Addresses) > MaxAddresses {
 		return fmt.Errorf("guard the carrier's device: %d addresses, more than %d", len(s.Addresses), MaxAddresses)
 	}
+	// The guard first: nothing is let out without it.
 	if err := j.attach(j.device, Outward(j.port, s)); err != nil {
 		return fmt.Errorf("guard the carrier's device: %w", err)
+	}
+	if err := j.attach(j.port, Inward(j.device, s)); err != nil {
+		return fmt.Errorf("join interface with its carrier: %w", err)
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ const (
 	arpOp      = ethLen + 6
 	arpSHA     = ethLen + 8
 	arpSPA     = ethLen + 14
+	arpTPA     = ethLen + 24
 	arpLen     = ethLen + 28
 	ip4Frag    = ethLen + 6
 	ip4Proto   = ethLen + 9

@@ -9,14 +9,18 @@ import (
 )
 
 // Inward returns the program for the interface: device is the index of the
-// carrier's device.
+// carrier's device, and s who the container is.
 //
 //   - An answer of ARP or neighbour discovery goes to both: either side may
 //     have asked, and both keep a table of their own.
+//   - An ARP request for an address that is not the container's is dropped,
+//     unless it announces its sender. On a network of many, each asks for each
+//     with a frame to all: what only one can answer would cross to all. The
+//     container could not answer it either, since Outward drops that.
 //   - A segment or datagram for a connected socket of the DPU stays.
 //   - All else goes to the container. A frame with a VLAN tag, which a carrier
 //     would lose, is dropped.
-func Inward(device int) *ebpf.ProgramSpec {
+func Inward(device int, s Sender) *ebpf.ProgramSpec {
 	b := newBuilder()
 	b.add(
 		asm.LoadMem(asm.R0, asm.R6, skbVLANPresent, asm.Word),
@@ -30,7 +34,12 @@ func Inward(device int) *ebpf.ProgramSpec {
 	b.place("arp")
 	b.needLen(arpLen, "drop")
 	b.when(arpOp, asm.Half, 2, "both")
-	b.add(asm.Ja.Label("redirect"))
+	b.unless(arpOp, asm.Half, 1, "redirect")
+	b.oneOf(arpTPA, s.ip4(), "redirect")
+	b.load(arpSPA, asm.Word)
+	b.add(asm.Mov.Reg(asm.R7, asm.R0))
+	b.load(arpTPA, asm.Word)
+	b.add(asm.JEq.Reg(asm.R0, asm.R7, "redirect"), asm.Ja.Label("drop"))
 
 	b.place("ip4")
 	b.needLen(ip4Len+8, "redirect")

@@ -39,12 +39,15 @@ func ip4(src string, proto byte, payload ...byte) []byte {
 	return append(b, payload...)
 }
 
-func arp(op uint16, sha [6]byte, spa string) []byte {
+func arp(op uint16, sha [6]byte, spa string) []byte { return arpFor(op, sha, spa, "0.0.0.1") }
+
+func arpFor(op uint16, sha [6]byte, spa, tpa string) []byte {
 	b := []byte{0, 1, 8, 0, 6, 4}
 	b = binary.BigEndian.AppendUint16(b, op)
 	b = append(b, sha[:]...)
 	b = append(b, netip.MustParseAddr(spa).AsSlice()...)
-	return append(b, make([]byte, 10)...)
+	b = append(b, make([]byte, 6)...)
+	return append(b, netip.MustParseAddr(tpa).AsSlice()...)
 }
 
 func ip6(src string, next byte, payload []byte) []byte {
@@ -145,6 +148,7 @@ func TestOutwardOfManyAddresses(t *testing.T) {
 		a = a.Next()
 	}
 	p := load(t, Outward(1, s))
+	load(t, Inward(1, s))
 	last := s.Addresses[len(s.Addresses)-1].String()
 	require.EqualValues(t, actRedirect, run(t, p, ether(ours, typeIP6, ip6(last, 6, make([]byte, 20)))))
 }
@@ -160,15 +164,35 @@ func TestInward(t *testing.T) {
 		{"UDP", ether(theirs, typeIP4, ip4("172.17.0.1", 17, ports...)), actRedirect},
 		{"ICMP", ether(theirs, typeIP4, ip4("172.17.0.1", 1, ports...)), actRedirect},
 		{"no ports", ether(theirs, typeIP4, ip4("172.17.0.1", 17)), actRedirect},
-		{"ARP request", ether(theirs, typeARP, arp(1, theirs, "172.17.0.1")), actRedirect},
+		{"ARP request", ether(theirs, typeARP, arpFor(1, theirs, "172.17.0.1", "172.17.0.2")), actRedirect},
+		{"ARP request for the second address", ether(theirs, typeARP, arpFor(1, theirs, "10.1.2.1", "10.1.2.3")), actRedirect},
+		{"ARP request for another", ether(theirs, typeARP, arpFor(1, theirs, "172.17.0.1", "172.17.0.3")), actShot},
+		{"ARP probe for another", ether(theirs, typeARP, arpFor(1, theirs, "0.0.0.0", "172.17.0.3")), actShot},
+		{"ARP probe", ether(theirs, typeARP, arpFor(1, theirs, "0.0.0.0", "172.17.0.2")), actRedirect},
+		{"ARP announcement", ether(theirs, typeARP, arpFor(1, theirs, "172.17.0.3", "172.17.0.3")), actRedirect},
+		{"ARP cut short", ether(theirs, typeARP, arpFor(1, theirs, "172.17.0.1", "172.17.0.2")[:27]), actShot},
+		{"reverse ARP", ether(theirs, typeARP, arpFor(3, theirs, "172.17.0.1", "172.17.0.3")), actRedirect},
 		{"IPv6", ether(theirs, typeIP6, ip6("fd00::1", 6, make([]byte, 20))), actRedirect},
 		{"solicitation", ether(theirs, typeIP6, ip6("fd00::1", 58, nd(135, "fd00::2"))), actRedirect},
 		{"other", ether(theirs, 0x88b5, ports), actRedirect},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			require.Equal(t, c.want, run(t, load(t, Inward(1)), c.frame))
+			require.Equal(t, c.want, run(t, load(t, Inward(1, sender)), c.frame))
 		})
 	}
+}
+
+func TestInwardOfManyAddresses(t *testing.T) {
+	s := Sender{MAC: ours}
+	a := netip.MustParseAddr("10.9.0.1")
+	for range MaxAddresses {
+		s.Addresses = append(s.Addresses, a)
+		a = a.Next()
+	}
+	p := load(t, Inward(1, s))
+	last := s.Addresses[len(s.Addresses)-1].String()
+	require.EqualValues(t, actRedirect, run(t, p, ether(theirs, typeARP, arpFor(1, theirs, "10.9.5.5", last))))
+	require.EqualValues(t, actShot, run(t, p, ether(theirs, typeARP, arpFor(1, theirs, "10.9.5.5", a.String()))))
 }
 
 func FuzzOutward(f *testing.F) {
