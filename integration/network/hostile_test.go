@@ -114,12 +114,12 @@ func restartDaemons(t *testing.T) {
 // address serve the next container.
 func TestADeadShimLeavesNoNetwork(t *testing.T) {
 	offloadOnly(t)
-	for half, kill := range map[string]func(id string){
-		"DPU": func(id string) {
+	for half, kill := range map[string]func(t *testing.T, id string){
+		"DPU": func(t *testing.T, id string) {
 			full := must(t, "docker inspect -f '{{.Id}}' "+id)
-			must(t, "kill -9 $(pgrep -f 'containerd-shim-offload-v1 .*-id "+full+"')")
+			must(t, "kill -9 $(pgrep -f '[c]ontainerd-shim-offload-v1 .*-id "+full+"')")
 		},
-		"HOST": func(id string) {
+		"HOST": func(t *testing.T, id string) {
 			mustIn(t, shared.Host, "kill -9 $(cut -d ' ' -f 4 /proc/"+pidOnHost(t, id)+"/stat)")
 		},
 	} {
@@ -130,7 +130,7 @@ func TestADeadShimLeavesNoNetwork(t *testing.T) {
 			onDPU, onHost := must(t, count), mustIn(t, shared.Host, count)
 			start(t, id, "-p 8200:80", serve("alive"))
 			eventually(t, "alive", "curl -sS -m 5 http://127.0.0.1:8200/")
-			kill(id)
+			kill(t, id)
 			eventually(t, "false", "docker inspect -f '{{.State.Running}}' "+id)
 			eventually(t, onDPU, count)
 			eventuallyIn(t, shared.Host, onHost, count)

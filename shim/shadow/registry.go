@@ -40,8 +40,8 @@ type Registry struct{ dir string }
 // NewRegistry returns the registry in dir, which is made on first use.
 func NewRegistry(dir string) Registry { return Registry{dir} }
 
-// Add records e for the shadow s, completed with what /proc says of it.
-// The returned function removes the entry.
+// Add records e for the shadow s, completed with what /proc says of it, and
+// forgets those that are gone. The returned function removes the entry.
 func (r Registry) Add(e Entry, s *Shadow, own []string) (func(), error) {
 	e.Pid = s.Pid()
 	var err error
@@ -61,6 +61,10 @@ func (r Registry) Add(e Entry, s *Shadow, own []string) (func(), error) {
 		return nil, fmt.Errorf("register shadow of %s: %w", e.ID, err)
 	}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("register shadow of %s: %w", e.ID, err)
+	}
+	// Of a half that was killed the entries are still there.
+	if _, err := r.List(); err != nil {
 		return nil, fmt.Errorf("register shadow of %s: %w", e.ID, err)
 	}
 	path := filepath.Join(r.dir, strconv.Itoa(e.Pid))
