@@ -40,7 +40,7 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 	}
 	if e, ok := ev.(*eventstypes.TaskExit); ok {
 		// Output may take its time to be read, and other events don't wait.
-		publish := t.exits(e)
+		publish := f.s.exits(t, e)
 		go publish(func() { f.s.publish(ctx, ev) })
 		return &ptypes.Empty{}, nil
 	}
@@ -51,18 +51,18 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 // exits notes that a process has exited and returns how to publish that: when
 // its output has been delivered, and the task's own exit after those of the
 // processes that exited before.
-func (t *task) exits(e *eventstypes.TaskExit) (publish func(do func())) {
+func (s *Service) exits(t *task, e *eventstypes.TaskExit) (publish func(do func())) {
 	if e.ID != e.ContainerID {
 		t.execExits.Add(1)
 		return func(do func()) {
 			defer t.execExits.Done()
-			t.delivered(context.Background(), e.ID)
+			t.delivered(context.Background(), e.ID, s.ending(t, e.ID, e.ExitStatus))
 			do()
 		}
 	}
 	return func(do func()) {
 		defer t.exitPublished()
-		t.delivered(context.Background(), "")
+		t.delivered(context.Background(), "", s.ending(t, "", e.ExitStatus))
 		t.execExits.Wait()
 		t.endShadow()
 		do()

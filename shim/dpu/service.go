@@ -242,7 +242,7 @@ func (s *Service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.Wa
 	if err != nil {
 		return nil, err
 	}
-	t.delivered(ctx, r.ExecID)
+	t.delivered(ctx, r.ExecID, s.ending(t, r.ExecID, resp.GetExitStatus()))
 	if r.ExecID == "" {
 		t.endShadow()
 	}

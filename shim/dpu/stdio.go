@@ -25,15 +25,6 @@ import (
 // what a process has written.
 const drainTimeout = 10 * time.Second
 
-const (
-	// stalled is how long nothing of a process's output may move before its
-	// end is told all the same: its reader does not read, or a child that it
-	// left behind holds the output open. It is more than a round trip takes.
-	stalled = time.Second
-	// deliverTimeout bounds how long an end is held back in any case.
-	deliverTimeout = 10 * time.Second
-)
-
 // stream is one direction-agnostic stream of the link.
 type stream interface {
 	io.ReadWriteCloser
@@ -49,6 +40,7 @@ type processIO struct {
 	cancel   context.CancelFunc
 	outputs  sync.WaitGroup
 	moved    atomic.Int64  // bytes of output delivered
+	writing  atomic.Int32  // outputs whose reader is being waited for
 	finished chan struct{} // closed when all output has been delivered
 
 	mu     sync.Mutex
@@ -121,7 +113,7 @@ func (p *processIO) copyOut(ctx context.Context, path string, st stream) error {
 		// stream's window holds the process back.
 		w, err := open()
 		if err == nil {
-			_, err = io.Copy(&counter{w, &p.moved}, st)
+			_, err = io.Copy(&counter{w, p}, st)
 			w.Close()
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -202,35 +194,18 @@ func (p *processIO) closeStdin() {
 	}
 }
 
-// counter counts what is written.
+// counter notes what of a process's output is being written and has been.
 type counter struct {
 	io.Writer
-	n *atomic.Int64
+	p *processIO
 }
 
 func (c *counter) Write(b []byte) (int, error) {
+	c.p.writing.Add(1)
+	defer c.p.writing.Add(-1)
 	n, err := c.Writer.Write(b)
-	c.n.Add(int64(n))
+	c.p.moved.Add(int64(n))
 	return n, err
-}
-
-// delivered waits until the process's output has been, as far as somebody reads
-// it. A client takes the end of a process for the end of its output too and
-// closes the FIFOs, but between the process and these there is a link.
-func (p *processIO) delivered(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, deliverTimeout)
-	defer cancel()
-	last := int64(-1)
-	for now := p.moved.Load(); now != last; now = p.moved.Load() {
-		last = now
-		select {
-		case <-p.finished:
-			return
-		case <-ctx.Done():
-			return
-		case <-time.After(stalled):
-		}
-	}
 }
 
 // drain waits until all output has been delivered, for a bounded time, and then

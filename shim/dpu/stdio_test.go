@@ -5,6 +5,7 @@ package dpu
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -62,17 +63,20 @@ func outputOf(t *testing.T, data []byte, held chan struct{}) (*processIO, *os.Fi
 // TestDelivered holds that the end of a process waits for its output, but not
 // for a reader that does not read nor for a child that has the output open.
 func TestDelivered(t *testing.T) {
+	const pipeSize = 64 << 10    // what is in a FIFO is its reader's
 	large := make([]byte, 1<<20) // more than a FIFO takes
 	held := make(chan struct{})
 	t.Cleanup(func() { close(held) })
 
 	p, reader := outputOf(t, large, nil)
 	returned := make(chan struct{})
-	go func() { p.delivered(t.Context()); close(returned) }()
+	go func() { p.delivered(t.Context(), ending{last: true}); close(returned) }()
 	for got := 0; got < len(large); {
 		select {
 		case <-returned:
-			t.Fatalf("the end is told after %d bytes", got)
+			if len(large)-got > pipeSize {
+				t.Fatalf("the end is told after %d bytes", got)
+			}
 		default:
 		}
 		n, err := reader.Read(make([]byte, 64<<10))
@@ -86,17 +90,72 @@ func TestDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		data []byte
 		held chan struct{}
-	}{"nobody reads": {large, nil}, "a child has it open": {nil, held}} {
+		end  ending
+	}{"nobody reads": {large, nil, ending{last: true, killed: true}}, "a child has it open": {nil, held, ending{}}} {
 		p, _ := outputOf(t, c.data, c.held)
+		asked := 0
+		c.end.ask = func(context.Context) { asked++ }
 		begun := time.Now()
-		p.delivered(t.Context())
-		if took := time.Since(begun); took < stalled || took >= deliverTimeout {
+		p.delivered(t.Context(), c.end)
+		if took := time.Since(begun); took < briefly*tick {
 			t.Errorf("%s: the end is told after %v", name, took)
+		}
+		if asked != 1 {
+			t.Errorf("%s: the HOST is asked %d times", name, asked)
 		}
 		select {
 		case <-p.finished:
 			t.Errorf("%s: all has been delivered", name)
 		default:
+		}
+	}
+}
+
+// TestLateReader holds that output is not given up which a reader takes late,
+// nor such that the HOST sends late.
+func TestLateReader(t *testing.T) {
+	const late = 2 * briefly * tick
+	large := make([]byte, 1<<20)
+	p, reader := outputOf(t, large, nil)
+	held := make(chan struct{})
+	slow, _ := outputOf(t, nil, held)
+	go func() {
+		time.Sleep(late)
+		close(held)
+		for { // what seems to be the end may be before the writer is there
+			if _, err := io.Copy(io.Discard, reader); err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	for name, p := range map[string]*processIO{"late reader": p, "late HOST": slow} {
+		p.delivered(t.Context(), ending{last: true})
+		select {
+		case <-p.finished:
+		default:
+			t.Errorf("%s: the end is told without the output", name)
+		}
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for _, c := range []struct {
+		end     ending
+		writing bool
+		want    int
+	}{
+		{ending{}, false, briefly},
+		{ending{killed: true}, false, briefly},
+		{ending{}, true, patiently},
+		{ending{killed: true}, true, briefly},
+		{ending{last: true}, false, patiently},
+		{ending{last: true, killed: true}, false, patiently},
+		{ending{last: true}, true, patiently},
+		{ending{last: true, killed: true}, true, briefly},
+	} {
+		if got := c.end.patience(c.writing); got != c.want {
+			t.Errorf("%+v, writing %v: %d ticks, not %d", c.end, c.writing, got, c.want)
 		}
 	}
 }

@@ -49,9 +49,9 @@ func (t *task) stdio(execID string) *processIO {
 
 // delivered waits until a process's output has been delivered; see
 // [processIO.delivered].
-func (t *task) delivered(ctx context.Context, execID string) {
+func (t *task) delivered(ctx context.Context, execID string, e ending) {
 	if p := t.stdio(execID); p != nil {
-		p.delivered(ctx)
+		p.delivered(ctx, e)
 	}
 }
 
@@ -105,7 +105,7 @@ func (t *task) endShadow() {
 
 // exitTimeout bounds how long Delete waits for the task's exit event, which
 // travels beside the answers to requests and may wait for output.
-const exitTimeout = deliverTimeout + 2*time.Second
+const exitTimeout = patiently*tick + 2*time.Second
 
 func (t *task) awaitExitEvent(ctx context.Context) {
 	timer := time.NewTimer(exitTimeout)
