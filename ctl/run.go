@@ -24,9 +24,9 @@ func runCommand() *cobra.Command {
 		Use:   "run [--unit NAME] -- COMMAND...",
 		Short: "Run a stock daemon so that it sees the HOST where it must",
 		Long: `Become the given daemon, in a mount namespace of its own in which files of the HOST lie
-over those of the DPU: /proc/stat, /proc/meminfo, /proc/sys/kernel/threads-max and,
-if the HOST has version 2 of control groups, its list of controllers. What the daemon
-mounts is seen by everybody as before. PATH begins with links that run ps and runc on
+over those of the DPU: /proc/stat, /proc/meminfo, /proc/sys/kernel/threads-max, the
+processors and memory nodes that containers may be bound to and, if the HOST has
+version 2 of control groups, its list of controllers. What the daemon mounts is seen by everybody as before. PATH begins with links that run ps and runc on
 the HOST, as far as rexec and offload-runc are installed.
 
 A helper keeps the HOST's files there until the daemon ends; then nothing is left. If

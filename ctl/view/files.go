@@ -30,6 +30,13 @@ const cgroupRoot = "/sys/fs/cgroup"
 //   - sys/kernel/threads-max: the pids limit of docker stats without a limit.
 var procFiles = []string{"stat", "meminfo", "sys/kernel/threads-max"}
 
+// cpusetFiles are the files of the HOST's control groups that say which of its
+// processors and memory nodes there are, in either version: dockerd refuses a
+// container what is not in them. The first two are of version 2.
+var cpusetFiles = []string{
+	"cpuset.cpus.effective", "cpuset.mems.effective", "cpuset/cpuset.cpus", "cpuset/cpuset.mems",
+}
+
 // Link is a name in PATH and the program that stands behind it.
 type Link struct{ Name, Program string }
 

@@ -118,7 +118,10 @@ func (k *keeper) show(ctx context.Context) (err error) {
 	if err := k.mount(ctx, "cgroup", cgroupRoot, cgroupDir); err != nil {
 		return err
 	}
-	return k.showControllers()
+	if err := k.showControllers(); err != nil {
+		return err
+	}
+	return k.showCPUSets()
 }
 
 func (k *keeper) mount(ctx context.Context, export, path, dir string) error {
@@ -161,6 +164,21 @@ func (k *keeper) showControllers() error {
 		k.bound = append(k.bound, cgroupRoot)
 	}
 	return k.bind(filepath.Join(cgroupDir, controllers), filepath.Join(cgroupRoot, controllers))
+}
+
+// showCPUSets has the daemon see the HOST's processors where it sees the HOST's
+// version of control groups.
+func (k *keeper) showCPUSets() error {
+	for _, name := range cpusetFiles {
+		theirs, own := filepath.Join(cgroupDir, name), filepath.Join(cgroupRoot, name)
+		if !exists(theirs) || !exists(own) {
+			continue
+		}
+		if err := k.bind(theirs, own); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func exists(path string) bool {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +158,20 @@ docker logs rotated | tail -1; test $(docker logs rotated | wc -l) -lt 1000; ech
 docker inspect -f '{{json .HostConfig.LogConfig}}' rotated
 docker info -f '{{.SecurityOptions}} {{.Labels}} {{.CgroupDriver}}'
 `)
+}
+
+// TestHostProcessors holds that the processors which dockerd lets containers be bound to are the HOST's.
+func TestHostProcessors(t *testing.T) {
+	const script = `
+		for file in cpuset.cpus.effective cpuset/cpuset.cpus; do
+			test ! -e /sys/fs/cgroup/$file || grep " /sys/fs/cgroup/$file " /proc/self/mountinfo | grep -c host:/sys/fs/cgroup
+		done`
+	ctx, cancel := context.WithTimeout(t.Context(), sitePatience)
+	defer cancel()
+	out, err := pair[0].DPU.Command(ctx, "offloadctl", "run", "--unit", "look", "--", "sh", "-c", script).CombinedOutput()
+	if lines := strings.Fields(string(out)); err != nil || len(lines) == 0 || slices.ContainsFunc(lines, func(l string) bool { return l != "1" }) {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // TestSystemdCgroups holds that with systemd as the driver it is systemd that is asked for a container's cgroup. A lab
