@@ -118,6 +118,9 @@ func compare(t *testing.T, script string) {
 	if strings.TrimSpace(stock.output) == "" {
 		t.Fatal("the script prints nothing, so nothing is compared")
 	}
+	if strings.Contains(stock.output, "gave up: ") {
+		t.Fatalf("the control waits for what does not come:\n%s", stock.output)
+	}
 	same := ours.code == stock.code && ours.output == stock.output
 	t.Logf("the control's output:\n%s", stock.output)
 	reason, known := knownDifference(script)

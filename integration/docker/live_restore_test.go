@@ -37,7 +37,8 @@ const useMany = `
 docker wait ends; docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' ends
 for i in $(seq 20); do docker inspect -f '{{.Name}} {{.State.Status}} {{.RestartCount}}' c$i; done
 docker exec c1 echo reached
-until_ok test "$(docker logs c2 | tail -1)" != "$(sleep 1; docker logs c2 | tail -1)"; echo counts on
+was=$(docker logs c2 | tail -1); export was
+until_ok sh -c 'test $(docker logs c2 | tail -1) -gt $was'; echo counts on
 for i in $(seq 20); do docker logs c$i | awk '$1 != NR {print "line " NR " is " $1; exit 1}' || echo gap in c$i; done
 docker run -d --name new --network none busybox sleep 1000 >/dev/null; docker exec new echo new
 docker stop c1 c2; docker inspect -f '{{.State.ExitCode}}' c1 c2

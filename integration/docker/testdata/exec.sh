@@ -4,7 +4,7 @@ docker exec -e B=2 -w /tmp -u 5:6 box sh -c 'echo $A $B; pwd; id'
 echo in | docker exec -i box cat
 docker exec box sh -c 'exit 42'; echo $?
 docker exec box /no/such; echo $?
-docker exec -d box sh -c 'sleep 500'; until_ok docker exec box pgrep -f 'sleep 500'; docker exec box ps -o args | grep -c 'sleep 500'
+docker exec -d box sh -c 'sleep 500'; until_ok sh -c 'docker exec box ps -o args | grep -qx "sleep 500"'; docker exec box ps -o args | grep -c 'sleep 500'
 docker exec -t box sh -c 'test -t 1 && echo terminal'
 docker exec --privileged box grep CapEff /proc/self/status
 docker exec nobody true; echo $?
