@@ -8,6 +8,6 @@ echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"]
 docker run --rm --security-opt seccomp=profile.json busybox mkdir /x; echo status $?
 docker run --rm --read-only busybox touch /x; echo status $?
 docker run --rm --read-only --tmpfs /t:size=1m busybox sh -c 'touch /t/x && mount | grep " /t "'
-docker run --rm --device /dev/fuse busybox ls -l /dev/fuse
+docker run --rm --device /dev/fuse busybox stat -c '%A %u:%g %t,%T' /dev/fuse
 docker run --rm busybox ls /dev
 docker run --rm --gpus all busybox true; echo status $?
