@@ -21,6 +21,9 @@ const (
 // maxAttrTimeout bounds actimeo.
 const maxAttrTimeout = 24 * time.Hour
 
+// defaultTimeout is timeo's.
+const defaultTimeout = time.Minute
+
 // MountOptions are what the options of a mount ask for, which are written as in
 // fstab(5).
 type MountOptions struct {
@@ -33,23 +36,47 @@ type MountOptions struct {
 	// day; HasAttrTimeout tells whether it was given.
 	AttrTimeout    time.Duration
 	HasAttrTimeout bool
+	// Soft is how long an operation waits for the HOST before it fails with EIO,
+	// from 0.1 s to a day; 0 waits as long as it takes.
+	Soft time.Duration
 }
 
 // ParseMountOptions understands options such as "ro,nosuid,cache=none,actimeo=5".
 // What mount(8) gives of its own and means the default, or is no business of a
 // file system (_netdev, nofail, x-systemd.automount, …), is passed over.
 func ParseMountOptions(text string) (MountOptions, error) {
-	o := MountOptions{Cache: CacheAuto}
+	o, soft, timeout := MountOptions{Cache: CacheAuto}, false, defaultTimeout
 	for option := range strings.SplitSeq(text, ",") {
-		if err := o.set(option); err != nil {
+		key, value, _ := strings.Cut(option, "=")
+		var err error
+		switch key {
+		case "soft", "hard":
+			soft = key == "soft"
+		case "timeo":
+			timeout, err = parseTimeout(value)
+		default:
+			err = o.set(option, key, value)
+		}
+		if err != nil {
 			return MountOptions{}, err
 		}
+	}
+	if soft {
+		o.Soft = timeout
 	}
 	return o, nil
 }
 
-func (o *MountOptions) set(option string) error {
-	key, value, _ := strings.Cut(option, "=")
+// parseTimeout understands timeo's tenths of a second, which are those of nfs(5).
+func parseTimeout(value string) (time.Duration, error) {
+	tenths, err := strconv.Atoi(value)
+	if err != nil || tenths < 1 || tenths > int(maxAttrTimeout/time.Second)*10 {
+		return 0, fmt.Errorf("timeo=%s is not a number of tenths of a second from 1 to %d", value, int(maxAttrTimeout/time.Second)*10)
+	}
+	return time.Duration(tenths) * (time.Second / 10), nil
+}
+
+func (o *MountOptions) set(option, key, value string) error {
 	switch key {
 	case "ro":
 		o.ReadOnly = true

@@ -20,6 +20,9 @@ func TestMountOptions(t *testing.T) {
 		"_netdev,nofail,x-systemd.requires=offload-dpu.service,comment=a": {Cache: CacheAuto},
 		"actimeo=0,cache=always,noatime":                                  {Cache: CacheAlways, NoAtime: true, HasAttrTimeout: true},
 		"actimeo=2.5":                                                     {Cache: CacheAuto, AttrTimeout: 2500 * time.Millisecond, HasAttrTimeout: true},
+		"soft":                                                            {Cache: CacheAuto, Soft: time.Minute},
+		"timeo=15,soft":                                                   {Cache: CacheAuto, Soft: 1500 * time.Millisecond},
+		"soft,timeo=15,hard":                                              {Cache: CacheAuto},
 	} {
 		got, err := ParseMountOptions(text)
 		require.NoError(t, err, text)
@@ -30,6 +33,8 @@ func TestMountOptions(t *testing.T) {
 		"actimeo=-1":    "number of seconds",
 		"actimeo=NaN":   "number of seconds",
 		"actimeo=90000": "number of seconds",
+		"timeo=0":       "tenths of a second",
+		"timeo=1s":      "tenths of a second",
 		"ro,remount":    `"remount" is not known`,
 		"allow_other":   `"allow_other" is not known`,
 	} {

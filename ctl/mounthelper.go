@@ -49,6 +49,8 @@ Options, besides ro, nosuid, nodev, noexec and noatime:
   export=NAME    the HOST exports PATH by this name; without it, PATH may be anything below an export
   cache=CACHE    what the kernel keeps of files: auto (the default), none, always
   actimeo=SEC    how long attributes and names are believed
+  soft           what the HOST does not answer fails with EIO; without it, it waits
+  timeo=TENTHS   after how many tenths of a second (default 600)
   retry=SEC      how long to wait for offload-dpu and the HOST (default 30)
   config=FILE    the DPU's configuration, if it is not /etc/offload/dpu.toml
 `

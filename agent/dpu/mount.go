@@ -178,7 +178,7 @@ func (m *mounted) options() (client.Options, error) {
 	}
 	opts := client.Options{
 		AttrTimeout: belief, EntryTimeout: belief,
-		Source: m.source(), Export: m.spec.Export, Logger: m.log, Cache: caches[o.Cache],
+		Source: m.source(), Export: m.spec.Export, Logger: m.log, Cache: caches[o.Cache], Soft: o.Soft,
 		ReadOnly: m.spec.ReadOnly || o.ReadOnly, NoSuid: o.NoSuid, NoDev: o.NoDev, NoExec: o.NoExec, NoAtime: o.NoAtime,
 	}
 	if opts.Export == "" {

@@ -43,6 +43,7 @@ type call struct {
 	pid  uint32 // of the thread that waits
 
 	orphan bool // nobody waits
+	lost   bool // nobody waits any more; protected by the connection's mutex
 }
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -63,12 +64,15 @@ type conn struct {
 	net net.Conn
 	in  *framing.Receiver
 	out *framing.Sender
+	// soft bounds how long a request waits; 0 is for ever.
+	soft time.Duration
 
 	requests, errors, read, written atomic.Uint64
 
 	mu      sync.Mutex
 	lastID  uint32
 	pending map[uint32]*call
+	lost    int // requests that nobody waits for any more
 	err     error
 	ended   chan struct{}
 }
@@ -147,9 +151,23 @@ func (c *conn) receive() error {
 		if err != nil {
 			p.err = unix.EIO
 		}
-		p.done <- struct{}{}
+		if !c.deliver(p) {
+			c.disown(p)
+		}
 	}
 	return err
+}
+
+// deliver tells who waits for a reply that it is there, unless nobody does.
+func (c *conn) deliver(p *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.lost {
+		c.lost--
+		return false
+	}
+	p.done <- struct{}{}
+	return true
 }
 
 // take decodes a reply.
@@ -210,22 +228,24 @@ func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 	if len(p.req.Name) > wire.MaxName || len(p.req.Name2) > wire.MaxName || len(p.req.Target) > wire.MaxTarget {
 		return unix.ENAMETOOLONG
 	}
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
+	var err unix.Errno
+	if c.soft > 0 && !waitsForLock(&p.req) {
+		err = c.doSoft(cancel, p)
+	} else {
+		err = c.doHard(cancel, p)
+	}
+	if err != 0 {
 		c.errors.Add(1)
+	}
+	return err
+}
+
+// doHard waits as long as it takes.
+func (c *conn) doHard(cancel <-chan struct{}, p *call) unix.Errno {
+	id, ok := c.register(p)
+	if !ok {
 		return unix.EIO
 	}
-	for {
-		c.lastID++
-		if _, ok := c.pending[c.lastID]; !ok {
-			break
-		}
-	}
-	id := c.lastID
-	c.pending[id] = p
-	c.mu.Unlock()
-
 	var sent chan struct{}
 	var done func()
 	if len(p.req.Data) > 0 {
@@ -245,10 +265,24 @@ func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 	if sent != nil {
 		<-sent
 	}
-	if p.err != 0 {
-		c.errors.Add(1)
-	}
 	return p.err
+}
+
+// register gives a request its number; it fails if there is no connection.
+func (c *conn) register(p *call) (uint32, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, false
+	}
+	for {
+		c.lastID++
+		if _, ok := c.pending[c.lastID]; !ok {
+			break
+		}
+	}
+	c.pending[c.lastID] = p
+	return c.lastID, true
 }
 
 // cancelled waits for the reply to a request whose process got a signal. The
@@ -333,6 +367,10 @@ func (c *conn) forget(node, count uint64) {
 
 // tell sends a request that has no reply.
 func (c *conn) tell(req *wire.Request) {
+	if c.soft > 0 {
+		_ = c.out.SendLater(wire.Header{Kind: wire.KindRequest, Op: req.Op}, req.AppendBody, req.Data)
+		return
+	}
 	_, _ = c.out.Send(wire.Header{Kind: wire.KindRequest, Op: req.Op}, req.AppendBody, req.Data, nil)
 }
 

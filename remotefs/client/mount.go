@@ -61,6 +61,10 @@ type Options struct {
 	AttrTimeout, EntryTimeout, NegativeTimeout time.Duration
 	// Cache says what the kernel may keep of the files' content.
 	Cache Cache
+	// Soft, if not 0, is how long an operation waits for the server before it
+	// fails with EIO; whether it is done is not known then. Waiting for a lock is
+	// not bounded. 0 waits as long as the connection lasts.
+	Soft time.Duration
 	// Logger gets what goes wrong. nil discards it.
 	Logger *slog.Logger
 }
@@ -116,6 +120,7 @@ func mount(ctx context.Context, open func(context.Context) (net.Conn, error), mo
 		return nil, fmt.Errorf("connect to the server: %w", err)
 	}
 	c := newConn(nc)
+	c.soft = opts.Soft
 	root, err := c.hello(ctx, opts.Export)
 	if err != nil {
 		c.fail(err)

@@ -64,6 +64,17 @@ type Body func([]byte) []byte
 // whole with its data is returned, for Detach. The error is that of the
 // connection.
 func (s *Sender) Send(h wire.Header, body Body, data []byte, done func()) (*Bulk, error) {
+	return s.send(h, body, data, done, true)
+}
+
+// SendLater is Send for who must not wait for the connection even with a small
+// frame.
+func (s *Sender) SendLater(h wire.Header, body Body, data []byte) error {
+	_, err := s.send(h, body, data, nil, false)
+	return err
+}
+
+func (s *Sender) send(h wire.Header, body Body, data []byte, done func(), now bool) (*Bulk, error) {
 	s.mu.Lock()
 	if s.err != nil {
 		err := s.err
@@ -81,7 +92,7 @@ func (s *Sender) Send(h wire.Header, body Body, data []byte, done func()) (*Bulk
 	}
 	if s.asleep {
 		s.asleep = false
-		if b == nil {
+		if b == nil && now {
 			s.writeSmallLocked()
 		}
 		s.restLocked()
