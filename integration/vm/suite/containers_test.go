@@ -17,11 +17,12 @@ import (
 const busybox = vm.RegistryAddress + "/busybox:latest"
 
 // TestTCP and TestVsock run the same tests over each kind of link. The machines start with TCP.
-func TestTCP(t *testing.T) { containers(t) }
+func TestTCP(t *testing.T) { containers(t, 128) }
 
 func TestVsock(t *testing.T) {
 	switchTo(t, vm.Vsock)
-	containers(t)
+	// Many times what the vsock device holds before it must have an answer, and what the link keeps to send again.
+	containers(t, 1024)
 	if pair.Relay != nil && pair.Relay.Open() == 0 {
 		t.Error("nothing went over vsock")
 	}
@@ -40,7 +41,8 @@ func switchTo(t *testing.T, link vm.Link) {
 	})
 }
 
-func containers(t *testing.T) {
+// containers holds what a user does with containers. bulk is how much goes one way at a time, in MiB.
+func containers(t *testing.T, bulk int) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T)
@@ -53,7 +55,7 @@ func containers(t *testing.T) {
 		{"Output", testOutput},
 		{"Bind", testBind},
 		{"Copy", testCopy},
-		{"Bulk", testBulk},
+		{"Bulk", func(t *testing.T) { testBulk(t, bulk) }},
 	} {
 		ok := t.Run(test.name, func(t *testing.T) {
 			leavesNothing(t)
@@ -188,18 +190,14 @@ func testCopy(t *testing.T) {
 	}
 }
 
-// bulkMiB is how much goes one way at a time: many times what the vsock device holds before it must have an answer,
-// and what the link keeps to send again.
-const bulkMiB = 1024
-
 // bulkPatience is how long it may take one way, emulated, on a machine that has other things to do.
 const bulkPatience = 20 * time.Minute
 
 // testBulk holds that a lot goes through in one direction, and then in the other, unchanged.
-func testBulk(t *testing.T) {
+func testBulk(t *testing.T, mib int) {
 	name := start(t, busybox, "sleep", "1234")
 	// A block at random, and its number before each repetition of it, so that no two parts are alike.
-	generate := fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; cat %%s; i=$((i+1)); done", bulkMiB)
+	generate := fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; cat %%s; i=$((i+1)); done", mib)
 	docker(t, "exec", name, "sh", "-c", "head -c 1048576 /dev/urandom >/block")
 	docker(t, "cp", name+":/block", "/root/block")
 	local := fmt.Sprintf(generate, "/root/block")
@@ -208,15 +206,15 @@ func testBulk(t *testing.T) {
 	if got := long(t, pair.DPU, "docker exec "+name+" sh -c '"+fmt.Sprintf(generate, "/block")+"' | md5sum"); got != want {
 		t.Errorf("HOST to DPU: %s, want %s", got, want)
 	}
-	t.Logf("%d MiB from the HOST to the DPU in %v", bulkMiB, time.Since(begin).Round(time.Second))
+	t.Logf("%d MiB from the HOST to the DPU in %v", mib, time.Since(begin).Round(time.Second))
 	begin = time.Now()
 	if got := long(t, pair.DPU, "{ "+local+"; } | docker exec -i "+name+" md5sum"); got != want {
 		t.Errorf("DPU to HOST: %s, want %s", got, want)
 	}
-	t.Logf("%d MiB from the DPU to the HOST in %v", bulkMiB, time.Since(begin).Round(time.Second))
+	t.Logf("%d MiB from the DPU to the HOST in %v", mib, time.Since(begin).Round(time.Second))
 }
 
-// long runs a script that moves bulkMiB and has to succeed.
+// long runs a script that moves a lot and has to succeed.
 func long(t *testing.T, m *vm.Machine, script string) string {
 	t.Helper()
 	return within(t, bulkPatience, m, "sh", "-c", script)
