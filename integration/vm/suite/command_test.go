@@ -98,7 +98,7 @@ for p in /proc/[0-9]*; do
 	esac
 done
 awk '{print "mount " $5}' /proc/self/mountinfo | grep -E '/run/offload/(tree|shims)/|/var/lib/docker/rootfs/' | sort
-ls -d /run/offload/shims/*/* /run/docker/netns/* /sys/fs/cgroup/docker/* /sys/fs/cgroup/system.slice/docker-* 2>/dev/null | sed 's/^/path /'
+ls -d /run/offload/shims/*/* /run/docker/netns/* /sys/fs/cgroup/docker/*/ /sys/fs/cgroup/system.slice/docker-*/ 2>/dev/null | sed 's/^/path /'
 ip -o link | awk -F ': ' '{print "interface " $2}' | sed 's/@.*//' | grep -E 'veth|ofl|vxlan'
 true`
 
