@@ -95,7 +95,7 @@ func testRun(t *testing.T) {
 	if want := (vm.Result{Out: "hello\n", Err: "err\n", Code: 7}); r != want {
 		t.Errorf("%+v, want %+v", r, want)
 	}
-	for command, want := range map[string]int{"true": 0, "false": 1, "kill -9 $$": 137, "exit 255": 255} {
+	for command, want := range map[string]int{"true": 0, "false": 1, "sh -c 'kill -9 $$'; exit $?": 137, "exit 255": 255} {
 		if r := run(t, pair.DPU, "docker", "run", "--rm", "--network", "none", busybox, "sh", "-c", command); r.Code != want {
 			t.Errorf("%s: exit status %d, want %d: %s", command, r.Code, want, r.All())
 		}
