@@ -8,14 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	unnoticed = "no container stops or loses a line; all works"
-	deadAlone = "its container is reported dead (137) and started again by its restart policy; the others go on; nothing is left"
+	unnoticed     = "no container stops or loses a line; all works"
+	deadWhileAway = "its container is reported dead (137) and started again by its restart policy, or by hand if dockerd's one attempt finds a daemon away; the others go on; nothing is left"
+	deadAlone     = "its container is reported dead (137) and started again by its restart policy; the others go on; nothing is left"
 )
 
 // processFaults happen to one process.
@@ -47,7 +49,7 @@ func processFaults() []*fault {
 	for _, t := range []target{dpuHalf, hostHalf} {
 		all = append(all, &fault{
 			group: group, name: "kill " + t.name, expect: deadAlone, short: true,
-			inject: func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, killed(t)) },
+			inject: func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, false, killed(t)) },
 		})
 	}
 	all = append(all,
@@ -92,7 +94,10 @@ func pairFaults() []*fault {
 		}
 		if pair[0].fatal || pair[1].fatal {
 			f.expect = deadAlone
-			f.inject = func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, both) }
+			if pair[0].daemon != nil || pair[1].daemon != nil {
+				f.expect = deadWhileAway
+			}
+			f.inject = func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, f.expect == deadWhileAway, both) }
 		}
 		all = append(all, f)
 	}
@@ -239,8 +244,9 @@ func (s *scene) allWorks(ctx context.Context) error {
 }
 
 // deadAlone holds that what one pod can't survive ends that pod only, that this is told and cleaned up, and that
-// restart policies work.
-func (s *scene) deadAlone(ctx context.Context, disturb disturbance) error {
+// restart policies work. dockerd makes one attempt to start a container again: if a daemon may be away just then, the
+// container may be found exited, and is started by hand.
+func (s *scene) deadAlone(ctx context.Context, mayStay bool, disturb disturbance) error {
 	victim, err := s.dockerWitness(ctx, "--restart", "always")
 	if err != nil {
 		return err
@@ -253,7 +259,14 @@ func (s *scene) deadAlone(ctx context.Context, disturb disturbance) error {
 		return err
 	}
 	s.over()
-	err = s.eventually(ctx, "it is started again", victim.identityChanged)
+	err = s.eventually(ctx, "it is started again", func(ctx context.Context) error {
+		if mayStay {
+			if err := victim.startIfExited(ctx); err != nil {
+				return err
+			}
+		}
+		return victim.identityChanged(ctx)
+	})
 	if err != nil {
 		return err
 	}
@@ -290,4 +303,20 @@ func (s *scene) diedOnce(ctx context.Context, w *witness) error {
 		return fmt.Errorf("%s died with status %q, not 137 once", w.name, out)
 	}
 	return nil
+}
+
+// startIfExited starts a witness by hand that its restart policy could not start.
+func (w *witness) startIfExited(ctx context.Context) error {
+	state, err := w.s.dpu(ctx, "docker", "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", w.name)
+	if err != nil || !strings.HasPrefix(state, "exited ") {
+		return err
+	}
+	if !strings.HasPrefix(state, "exited 137") {
+		return fmt.Errorf("%s is %q, not exited 137", w.name, state)
+	}
+	_, err = w.s.dpu(ctx, "docker", "start", w.name)
+	if err == nil {
+		w.s.note("started by hand")
+	}
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -27,6 +28,10 @@ import (
 // runcRoot is where runc keeps its state unless the caller's options say
 // otherwise.
 const runcRoot = "/run/offload/runc"
+
+// cleanTimeout bounds how long runc may take to forget a container that could not
+// be created.
+const cleanTimeout = 10 * time.Second
 
 // service is containerd's runc task service with what a pod of another machine
 // needs around it. What it does not redefine is containerd's as it is.
@@ -56,10 +61,18 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err := os.Mkdir(bundle, 0o711); err != nil {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
+	asked := false
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, removeTree(bundle))
+		if err == nil {
+			return
 		}
+		if asked {
+			// runc may have been stopped half-way, and only it knows what it has made.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+			defer cancel()
+			err = errors.Join(err, deleteContainer(ctx, s.half.cfg, bundle, s.half.target.Namespace, r.ID))
+		}
+		err = errors.Join(err, removeTree(bundle))
 	}()
 	if err := s.writeSpec(ctx, bundle, o); err != nil {
 		return nil, err
@@ -78,6 +91,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if req.Options, err = runcOptions(o.RuncOptions, s.half.cfg.Shim.Runc); err != nil {
 		return nil, err
 	}
+	asked = true
 	resp, err := s.TTRPCTaskService.Create(ctx, req)
 	if err != nil {
 		return nil, wire.Native(err)
