@@ -82,11 +82,17 @@ func pairFaults() []*fault {
 		{hostHalf, offloadDPU}, {hostHalf, offloadHost}, {hostHalf, containerd}, {hostHalf, dockerd},
 	} {
 		a, b := pair[0], pair[1]
+		fatal := a.fatal || b.fatal
 		both := func(ctx context.Context, s *scene, victim *witness) error {
+			first, second := a, b
 			if s.dice.IntN(2) == 0 {
-				a, b = b, a
+				first, second = second, first
 			}
-			return killedBoth(a, b)(ctx, s, victim)
+			if err := killedBoth(first, second)(ctx, s, victim); err != nil || !fatal || b.name != containerd.name {
+				return err
+			}
+			// containerd told of the end before dockerd listened to it again, and dockerd does not ask.
+			return restarted(dockerd)(ctx, s, victim)
 		}
 		f := &fault{group: group, name: "kill " + pair[0].name + " and " + pair[1].name, expect: unnoticed}
 		f.inject = func(ctx context.Context, s *scene) error {
@@ -97,7 +103,10 @@ func pairFaults() []*fault {
 			if pair[0].daemon != nil || pair[1].daemon != nil {
 				f.expect = deadWhileAway
 			}
-			f.inject = func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, f.expect == deadWhileAway, both) }
+			if pair[1].name == containerd.name {
+				f.expect += "; dockerd learns of it when it is restarted, as on one machine"
+			}
+			f.inject = func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, f.expect != deadAlone, both) }
 		}
 		all = append(all, f)
 	}

@@ -70,7 +70,8 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			// runc may have been stopped half-way, and only it knows what it has made.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 			defer cancel()
-			err = errors.Join(err, deleteContainer(ctx, s.half.cfg, bundle, s.half.target.Namespace, r.ID))
+			err = errors.Join(err, deleteContainer(ctx, s.half.cfg, bundle, s.half.target.Namespace, r.ID),
+				removeCgroups(cgroupsPath(o.Spec)))
 		}
 		err = errors.Join(err, removeTree(bundle))
 	}()
