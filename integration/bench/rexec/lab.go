@@ -157,7 +157,8 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 	}
 	addr := freePort()
 	_, port, _ := net.SplitHostPort(addr)
-	config := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %s\nHostKey %[2]s/id-host\nAuthorizedKeysFile %[2]s/id-user.pub\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n", port, l.dir)
+	// The shell that sshd starts must not spend its time on somebody's .bashrc.
+	config := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %s\nHostKey %[2]s/id-host\nAuthorizedKeysFile %[2]s/id-user.pub\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nSetEnv HOME=%[2]s\n", port, l.dir)
 	if err := os.WriteFile(l.path("sshd_config"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
