@@ -202,8 +202,7 @@ func acl(user byte) []byte {
 
 func TestACL(t *testing.T) {
 	far, near := pair(t, server.Export{}, client.Options{AttrTimeout: -1})
-	require.NoError(t, os.Chmod(filepath.Dir(far), 0o755))
-	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(far)), 0o755))
+	forEverybody(t, far)
 	require.NoError(t, os.Chmod(far, 0o755))
 	path := filepath.Join(far, "f")
 	write(t, path, "secret")
@@ -233,9 +232,8 @@ func TestACL(t *testing.T) {
 
 func TestOwnersAndModes(t *testing.T) {
 	far, near := pair(t, server.Export{}, client.Options{})
-	for _, d := range []string{far, filepath.Dir(far), filepath.Dir(filepath.Dir(far))} {
-		require.NoError(t, os.Chmod(d, 0o777))
-	}
+	forEverybody(t, far)
+	require.NoError(t, os.Chmod(far, 0o777))
 	out, err := asUser(t, "umask 027; cd "+far+" && echo >f && mkdir d && mkfifo p && ln -s f l && : >e && chmod 6755 e")
 	require.NoError(t, err, out)
 	for name, mode := range map[string]uint32{"f": 0o640, "d": 0o750, "p": 0o640, "l": 0o777, "e": 0o6755} {

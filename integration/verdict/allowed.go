@@ -30,6 +30,14 @@ var rules = []rule{
 		why: "ext4 keeps a file's extended attributes within one block, whoever asks for more",
 	},
 	{
+		pkg: "cmd/udsbridge", reason: "is not installed",
+		why: "redis and postgres are servers that a machine is not given for a test",
+	},
+	{
+		pkg: "offload/rexec", reason: "tmux is not installed",
+		why: "other tests have terminals too",
+	},
+	{
 		reason: "vsock",
 		why:    "this machine's kernel has no vsock loopback; the suite in two VMs covers it",
 	},
