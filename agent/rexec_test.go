@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/agent/dpu"
-	"github.com/container-offload/offload/rexec/pidfd"
+	"github.com/container-offload/offload/udsbridge/pidfd"
 )
 
 // rexecPair is a pair of which both may run programs of the other.

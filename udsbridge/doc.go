@@ -9,6 +9,7 @@
 //     that connection.
 //   - pki: the certificate authority and the certificates of both ends.
 //   - fdpass: messages with file descriptors between processes of one machine.
+//   - pidfd: whether a process of this machine has ended.
 //
 // It imports nothing of this module but its own packages, and never knows what
 // travels in a stream.

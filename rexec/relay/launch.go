@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/container-offload/offload/rexec/pidfd"
+	"github.com/container-offload/offload/udsbridge/pidfd"
 )
 
 const (

@@ -22,8 +22,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/container-offload/offload/rexec/pidfd"
 	"github.com/container-offload/offload/rexec/wire"
+	"github.com/container-offload/offload/udsbridge/pidfd"
 )
 
 // Service is the name under which daemons carry connections to a server.

@@ -11,8 +11,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/container-offload/offload/rexec/pidfd"
 	"github.com/container-offload/offload/rexec/wire"
+	"github.com/container-offload/offload/udsbridge/pidfd"
 	"github.com/container-offload/offload/udsbridge/session"
 )
 

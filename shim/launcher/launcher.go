@@ -22,6 +22,7 @@ import (
 
 	"github.com/container-offload/offload/udsbridge/fdpass"
 	"github.com/container-offload/offload/udsbridge/link"
+	"github.com/container-offload/offload/udsbridge/pidfd"
 )
 
 // replyTimeout bounds how long a half takes to accept an assignment, the
@@ -275,6 +276,11 @@ func (h *idleHalf) end(log *slog.Logger) {
 
 // wait reaps the process and reports an end that is not its ordinary one.
 func (h *idleHalf) wait(log *slog.Logger) {
+	// A half may live for months: meanwhile no thread waits for it.
+	if p, err := pidfd.Open(h.cmd.Process.Pid); err == nil {
+		p.Wait(nil)
+		p.Close()
+	}
 	if err := h.cmd.Wait(); err != nil {
 		log.Warn("shim ended", "pid", h.cmd.Process.Pid, "error", err)
 	}
