@@ -4,6 +4,7 @@
 package suite
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,7 @@ func switchTo(t *testing.T, link vm.Link) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := pair.Switch(t.Context(), vm.TCP); err != nil {
+		if err := pair.Switch(context.WithoutCancel(t.Context()), vm.TCP); err != nil {
 			t.Error(err)
 		}
 	})
