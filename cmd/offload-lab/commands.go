@@ -15,9 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	benchdata "github.com/container-offload/offload/integration/bench/data"
-	benchnet "github.com/container-offload/offload/integration/bench/net"
-	benchrun "github.com/container-offload/offload/integration/bench/run"
 	"github.com/container-offload/offload/integration/demo"
 	"github.com/container-offload/offload/integration/images"
 	"github.com/container-offload/offload/integration/lab"
@@ -196,94 +193,6 @@ and fail if one is not on the list of those that may be.`,
 			return verdict.Run(cmd.Context(), args, os.Stdout)
 		},
 	}
-}
-
-func benchRunCommand() *cobra.Command {
-	var out string
-	options := benchrun.Options{Progress: os.Stderr}
-	var stock bool
-	cmd := &cobra.Command{
-		Use:     "bench-run",
-		Short:   "Time docker run, docker exec and ctr run, and weigh the HOST, against stock daemons",
-		Example: "  offload-lab bench-run --out build/bench/run.json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if stock {
-				options.Kind = lab.Stock
-			}
-			report, err := benchrun.Run(cmd.Context(), options)
-			if err != nil {
-				return err
-			}
-			if out != "" {
-				if err := report.Write(out); err != nil {
-					return err
-				}
-			}
-			return report.Table(os.Stdout)
-		},
-	}
-	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
-	cmd.Flags().IntVar(&options.Runs, "runs", 50, "how often each command is timed on each side")
-	cmd.Flags().BoolVar(&stock, "stock", false, "compare stock with stock, to see how much chance there is in it")
-	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
-	return cmd
-}
-
-func benchDataCommand() *cobra.Command {
-	var out string
-	options := benchdata.Options{Progress: os.Stderr}
-	cmd := &cobra.Command{
-		Use:     "bench-data",
-		Short:   "Measure containers' output, logs, docker cp, docker pull and docker build against stock daemons",
-		Example: "  offload-lab bench-data --out build/bench/data.json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := benchdata.Run(cmd.Context(), options)
-			if err != nil {
-				return err
-			}
-			if out != "" {
-				if err := report.Write(out); err != nil {
-					return err
-				}
-			}
-			return report.Table(os.Stdout)
-		},
-	}
-	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
-	cmd.Flags().IntVar(&options.Runs, "runs", 5, "how often each workload is timed on each side")
-	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
-	return cmd
-}
-
-func benchNetCommand() *cobra.Command {
-	var out string
-	options := benchnet.Options{Progress: os.Stderr}
-	cmd := &cobra.Command{
-		Use:     "bench-net",
-		Short:   "Measure the networks of containers against stock docker's bridge and against the link itself",
-		Example: "  offload-lab bench-net --peer build/peer --out build/bench/net.json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := benchnet.Run(cmd.Context(), options)
-			if err != nil {
-				return err
-			}
-			if out != "" {
-				if err := report.Write(out); err != nil {
-					return err
-				}
-			}
-			return report.Table(os.Stdout)
-		},
-	}
-	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
-	cmd.Flags().StringVar(&options.Peer, "peer", "build/peer", "the program that makes the traffic")
-	cmd.Flags().IntVar(&options.Runs, "runs", 3, "how often each figure is taken on each side")
-	cmd.Flags().IntVar(&options.Seconds, "seconds", 2, "how long each measurement of throughput takes")
-	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
-	return cmd
 }
 
 // side finds one environment of the lab that is up.

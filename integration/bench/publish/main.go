@@ -35,6 +35,7 @@ var titles = []struct{ name, title string }{
 	{"net", "Networks of containers"},
 	{"remotefs", "Files of the other machine"},
 	{"bridge", "Bridged unix sockets"},
+	{"rexec", "Programs of the other machine"},
 	{"link", "The link"},
 }
 
