@@ -4,9 +4,11 @@
 package launcher
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -21,6 +23,18 @@ import (
 // featuresTimeout bounds how long the runtime may take to tell its features.
 const featuresTimeout = 10 * time.Second
 
+// askRuntime returns what runc prints when it is given arg.
+func askRuntime(ctx context.Context, runc, arg string) ([]byte, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, runc, arg)
+	cmd.Dir, cmd.Stderr = "/", &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("run %s %s: %w: %s", runc, arg, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
+
 // lacksTime reports whether this machine gives no container a time namespace: its
 // kernel has none, or its runtime is one, such as runc before 1.2, that knows none.
 // A runtime that does not tell its features is left to refuse what it can't do.
@@ -30,11 +44,9 @@ func lacksTime(runc string, log *slog.Logger) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), featuresTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, runc, "features")
-	cmd.Dir = "/"
-	text, err := cmd.Output()
+	text, err := askRuntime(ctx, runc, "features")
 	if err != nil {
-		log.Debug("the runtime does not tell its features", "runtime", runc, "error", err)
+		log.Debug("the runtime does not tell its features", "error", err)
 		return false
 	}
 	return knowsNoTime(text)

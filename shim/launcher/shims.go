@@ -68,12 +68,9 @@ func (l *Launcher) runtimeSays(arg string) ttrpc.Method {
 		if err := unmarshal(&emptypb.Empty{}); err != nil {
 			return nil, err
 		}
-		var stderr bytes.Buffer
-		cmd := exec.CommandContext(ctx, l.cfg.Runc, arg)
-		cmd.Dir, cmd.Stderr = "/", &stderr
-		out, err := cmd.Output()
+		out, err := askRuntime(ctx, l.cfg.Runc, arg)
 		if err != nil {
-			return nil, errgrpc.ToGRPC(fmt.Errorf("run %s %s: %w: %s", l.cfg.Runc, arg, err, bytes.TrimSpace(stderr.Bytes())))
+			return nil, errgrpc.ToGRPC(err)
 		}
 		return wrapperspb.String(string(out)), nil
 	}
