@@ -196,7 +196,7 @@ func (h *half) takeHandover(ctx context.Context, c *net.UnixConn, handovers *lin
 	if target.Create {
 		return h.giveWay(ctx, target, conn, handovers)
 	}
-	sess, fresh, err := h.accept(ctx, a, conn, handovers)
+	sess, fresh, err := h.accept(ctx, target, conn, handovers)
 	if err != nil {
 		return err
 	}
@@ -223,12 +223,8 @@ func (h *half) giveWay(ctx context.Context, target link.Target, f *os.File, hand
 }
 
 // accept completes a connection: it makes sure of the peer and of the target.
-func (h *half) accept(ctx context.Context, a launcher.Assignment, f *os.File, handovers *link.Handovers) (*session.Session, bool, error) {
+func (h *half) accept(ctx context.Context, target link.Target, f *os.File, handovers *link.Handovers) (*session.Session, bool, error) {
 	defer f.Close()
-	target, err := link.ParseTarget(a.Target)
-	if err != nil {
-		return nil, false, err
-	}
 	incoming, err := handovers.Take(f, target)
 	if err != nil {
 		return nil, false, err

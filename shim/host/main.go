@@ -76,7 +76,7 @@ func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.As
 			Name: "DPU " + a.Peer, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log,
 		}),
 	}
-	sess, _, err := h.accept(ctx, a, f, link.NewHandovers(security, 1))
+	sess, _, err := h.accept(ctx, target, f, link.NewHandovers(security, 1))
 	if err != nil {
 		return nil, nil, err
 	}
