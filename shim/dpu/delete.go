@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
 
+	"github.com/container-offload/offload/shim/shadow"
 	"github.com/container-offload/offload/shim/wire"
 )
 
@@ -57,6 +58,15 @@ func DeleteOnHost(ctx context.Context, ns, id, bundle string) (shim.StopStatus, 
 		ExitStatus: int(resp.GetExitStatus()),
 		ExitedAt:   resp.GetExitedAt().AsTime(),
 	}, nil
+}
+
+// forgetShadow removes what a dead shim has written down of a task's shadow.
+func forgetShadow(ns, id string) error {
+	cfg, err := loadConfig()
+	if err != nil {
+		return err
+	}
+	return shadow.NewRegistry(shadowDir(cfg)).Forget(ns, id)
 }
 
 // cleanBundle removes the mounts a task may have had in its bundle.

@@ -216,5 +216,5 @@ func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 		fmt.Fprintln(os.Stderr, "left to the HOST:", hostErr)
 		status, hostErr = shim.StopStatus{ExitStatus: killed, ExitedAt: time.Now()}, nil
 	}
-	return status, errors.Join(hostErr, cleanBundle(bundle.BundlePath))
+	return status, errors.Join(hostErr, forgetShadow(ns, id), cleanBundle(bundle.BundlePath))
 }

@@ -40,8 +40,8 @@ type Registry struct{ dir string }
 // NewRegistry returns the registry in dir, which is made on first use.
 func NewRegistry(dir string) Registry { return Registry{dir} }
 
-// Add records e for the shadow s, completed with what /proc says of it, and
-// forgets those that are gone. The returned function removes the entry.
+// Add records e for the shadow s, completed with what /proc says of it.
+// The returned function removes the entry.
 func (r Registry) Add(e Entry, s *Shadow, own []string) (func(), error) {
 	e.Pid = s.Pid()
 	var err error
@@ -63,11 +63,7 @@ func (r Registry) Add(e Entry, s *Shadow, own []string) (func(), error) {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("register shadow of %s: %w", e.ID, err)
 	}
-	// Of a half that was killed the entries are still there.
-	if _, err := r.List(); err != nil {
-		return nil, fmt.Errorf("register shadow of %s: %w", e.ID, err)
-	}
-	path := filepath.Join(r.dir, strconv.Itoa(e.Pid))
+	path := r.path(e.Pid)
 	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
 		return nil, fmt.Errorf("register shadow of %s: %w", e.ID, err)
 	}
@@ -76,6 +72,27 @@ func (r Registry) Add(e Entry, s *Shadow, own []string) (func(), error) {
 	}
 	return func() { os.Remove(path) }, nil
 }
+
+// Forget removes the entry that a DPU half which was killed has left of a task,
+// and any other whose shadow is gone.
+func (r Registry) Forget(ns, id string) error {
+	entries, err := r.List()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Namespace != ns || e.ID != id {
+			continue
+		}
+		if err := os.Remove(r.path(e.Pid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget shadow of %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// path is where the entry of the shadow with that pid is.
+func (r Registry) path(pid int) string { return filepath.Join(r.dir, strconv.Itoa(pid)) }
 
 // FindNamespace returns the task whose shadow owns the namespace at path, or
 // errdefs.ErrNotFound. name is the namespace's name below /proc/<pid>/ns.
@@ -124,7 +141,7 @@ func (r Registry) List() ([]Entry, error) {
 }
 
 func (r Registry) get(pid int) (Entry, error) {
-	path := filepath.Join(r.dir, strconv.Itoa(pid))
+	path := r.path(pid)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return Entry{}, fmt.Errorf("read shadow entry: %w", err)

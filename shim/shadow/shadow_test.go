@@ -150,3 +150,19 @@ func TestRegistryFindsTheOwnerOfANamespace(t *testing.T) {
 	require.Empty(t, list, "a dead shadow's entry is dropped")
 	remove()
 }
+
+func TestRegistryForgets(t *testing.T) {
+	r := NewRegistry(t.TempDir())
+	for _, id := range []string{"web", "db"} {
+		remove, err := r.Add(Entry{Namespace: "default", Shim: "pod", ID: id}, start(t, Namespaces{New: unix.CLONE_NEWNET}), []string{"net"})
+		require.NoError(t, err)
+		defer remove()
+	}
+	require.NoError(t, r.Forget("other", "web"), "nothing of that namespace is there")
+	require.NoError(t, r.Forget("default", "web"))
+	list, err := r.List()
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, "db", list[0].ID)
+	require.NoError(t, NewRegistry(t.TempDir()+"/none").Forget("default", "web"), "no registry yet")
+}
