@@ -8,3 +8,5 @@ docker system df --format '{{.Type}}'
 docker context ls --format '{{.Name}}'
 docker system prune -f | tail -1 | cut -d: -f1
 docker ps --no-trunc --filter status=running -q | wc -l
+docker run -d --name keeps busybox sleep 1000 >/dev/null; docker inspect -f '{{.HostConfig.LogConfig.Type}}' keeps
+docker info -f '{{.LiveRestoreEnabled}}'
