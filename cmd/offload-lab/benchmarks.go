@@ -25,12 +25,7 @@ func measuring(cmd *cobra.Command, run func(context.Context) (bench.Report, erro
 		if err != nil {
 			return err
 		}
-		if out != "" {
-			if err := report.Write(out); err != nil {
-				return err
-			}
-		}
-		return report.Table(os.Stdout)
+		return report.Present(out)
 	}
 	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too")
 	return cmd

@@ -90,6 +90,16 @@ func (r Report) Write(file string) error {
 	return nil
 }
 
+// Present prints the report for people, and writes it to a file too unless that is empty.
+func (r Report) Present(file string) error {
+	if file != "" {
+		if err := r.Write(file); err != nil {
+			return err
+		}
+	}
+	return r.Table(os.Stdout)
+}
+
 // Table prints the report for people. Rows short of their goal are marked.
 func (r Report) Table(out io.Writer) error {
 	fmt.Fprintln(out, r.Machine)

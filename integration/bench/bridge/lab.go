@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/container-offload/offload/integration/bench"
 )
 
 // way is one way to the server.
@@ -63,7 +65,7 @@ func newLab(ctx context.Context, dir string, o options) (_ *lab, err error) {
 	if _, err := l.start(ctx, self, "--serve", server); err != nil {
 		return nil, err
 	}
-	if err := awaitSocket(server); err != nil {
+	if err := bench.AwaitServer("unix", server); err != nil {
 		return nil, err
 	}
 	tcp, err := l.listen("tcp", "127.0.0.1:0", serve)
@@ -123,12 +125,12 @@ func (l *lab) find(name string, slow bool) way {
 
 // udsbridge starts both sides of the bridge.
 func (l *lab) udsbridge(ctx context.Context, binary, dir, server string, through func(string) (string, error)) (string, error) {
-	addr := freePort()
+	addr := bench.FreePort()
 	serving, err := l.start(ctx, binary, "tcp://"+addr, "-", "--serve", filepath.Dir(server), "--insecure", "--runtime", filepath.Join(dir, "r1"))
 	if err != nil {
 		return "", err
 	}
-	if err := awaitPort(addr); err != nil {
+	if err := bench.AwaitServer("tcp", addr); err != nil {
 		return "", err
 	}
 	peer, err := through(addr)
@@ -144,17 +146,17 @@ func (l *lab) udsbridge(ctx context.Context, binary, dir, server string, through
 		l.bridges = [2]*exec.Cmd{serving, connecting}
 	}
 	path := filepath.Join(here, "s")
-	return path, awaitSocket(path)
+	return path, bench.AwaitServer("unix", path)
 }
 
 // socat starts a socat on each side.
 func (l *lab) socat(ctx context.Context, _, dir, server string, through func(string) (string, error)) (string, error) {
-	addr := freePort()
+	addr := bench.FreePort()
 	_, port, _ := net.SplitHostPort(addr)
 	if _, err := l.start(ctx, "socat", "TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr,fork,nodelay", "UNIX-CONNECT:"+server); err != nil {
 		return "", err
 	}
-	if err := awaitPort(addr); err != nil {
+	if err := bench.AwaitServer("tcp", addr); err != nil {
 		return "", err
 	}
 	peer, err := through(addr)
@@ -165,7 +167,7 @@ func (l *lab) socat(ctx context.Context, _, dir, server string, through func(str
 	if _, err := l.start(ctx, "socat", "UNIX-LISTEN:"+path+",fork", "TCP:"+peer+",nodelay"); err != nil {
 		return "", err
 	}
-	return path, awaitSocket(path)
+	return path, bench.AwaitServer("unix", path)
 }
 
 // ssh starts a server and a client with keys of their own.
@@ -185,7 +187,7 @@ func (l *lab) ssh(ctx context.Context, _, dir, server string, through func(strin
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		return "", err
 	}
-	addr := freePort()
+	addr := bench.FreePort()
 	_, port, _ := net.SplitHostPort(addr)
 	config := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %s\nHostKey %s/host\nAuthorizedKeysFile %s/user.pub\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxSessions 100\nMaxStartups 100\n", port, dir, dir)
 	if err := os.WriteFile(filepath.Join(dir, "sshd_config"), []byte(config), 0o600); err != nil {
@@ -194,7 +196,7 @@ func (l *lab) ssh(ctx context.Context, _, dir, server string, through func(strin
 	if _, err := l.start(ctx, sshd, "-D", "-e", "-f", filepath.Join(dir, "sshd_config")); err != nil {
 		return "", err
 	}
-	if err := awaitPort(addr); err != nil {
+	if err := bench.AwaitServer("tcp", addr); err != nil {
 		return "", err
 	}
 	peer, err := through(addr)
@@ -207,7 +209,7 @@ func (l *lab) ssh(ctx context.Context, _, dir, server string, through func(strin
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "root@127.0.0.1"); err != nil {
 		return "", err
 	}
-	return path, awaitSocket(path)
+	return path, bench.AwaitServer("unix", path)
 }
 
 // start starts a program that ends with the lab.
@@ -258,32 +260,6 @@ func (l *lab) listen(network, addr string, handle func(net.Conn)) (string, error
 		}
 	}()
 	return nl.Addr().String(), nil
-}
-
-func freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return ""
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-const patience = 20 * time.Second
-
-func awaitPort(addr string) error   { return await("tcp", addr) }
-func awaitSocket(path string) error { return await("unix", path) }
-
-func await(network, addr string) error {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial(network, addr)
-		if err == nil {
-			return c.Close()
-		}
-		if time.Now().After(end) {
-			return err
-		}
-	}
 }
 
 // userMemory returns a process' own memory, in bytes: what is its alone and not a

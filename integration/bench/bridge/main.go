@@ -98,10 +98,7 @@ func (o options) run(ctx context.Context) error {
 		return err
 	}
 	report.Rows = append(report.Rows, rows...)
-	if err := report.Write(o.out); err != nil {
-		return err
-	}
-	return report.Table(os.Stdout)
+	return report.Present(o.out)
 }
 
 // Names of ways to the server.

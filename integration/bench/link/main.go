@@ -58,11 +58,5 @@ func run(ctx context.Context) error {
 		return err
 	}
 	report.Rows = rows
-	if err := report.Table(os.Stdout); err != nil {
-		return err
-	}
-	if *out == "" {
-		return nil
-	}
-	return report.Write(*out)
+	return report.Present(*out)
 }

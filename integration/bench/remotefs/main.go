@@ -49,8 +49,5 @@ func run() error {
 		}
 	}
 	report := bench.Report{Machine: bench.Machine(runtime.NumCPU()), Rows: b.rows()}
-	if err := report.Write(*out); err != nil {
-		return err
-	}
-	return report.Table(os.Stdout)
+	return report.Present(*out)
 }

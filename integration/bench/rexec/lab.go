@@ -15,14 +15,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/container-offload/offload/integration/bench"
 	"github.com/container-offload/offload/rexec/relay"
 	"github.com/container-offload/offload/udsbridge/link"
 	"github.com/container-offload/offload/udsbridge/pki"
 	"github.com/container-offload/offload/udsbridge/session"
 )
-
-// patience is how long a server may take to be there.
-const patience = 20 * time.Second
 
 // allow lets the two programs of the benchmark run.
 const allow = `version = 1
@@ -54,14 +52,14 @@ func (l *lab) ways(ctx context.Context, program string) ([]way, error) {
 	if err := os.WriteFile(l.path("allow.toml"), []byte(allow), 0o600); err != nil {
 		return nil, err
 	}
-	addr := freePort()
+	addr := bench.FreePort()
 	err := l.start(ctx, program, "serve", "--allow", l.path("allow.toml"), "--dir", l.path("own"),
 		"--socket", l.path("server.sock"), "--listen", "tcp://"+addr,
 		"--ca", l.path(pki.CACert), "--cert", l.path("host.crt"), "--key", l.path("host.key"))
 	if err != nil {
 		return nil, err
 	}
-	if err := await("tcp", addr); err != nil {
+	if err := bench.AwaitServer("tcp", addr); err != nil {
 		return nil, err
 	}
 	if err := l.carry(ctx); err != nil {
@@ -155,7 +153,7 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		return nil, err
 	}
-	addr := freePort()
+	addr := bench.FreePort()
 	_, port, _ := net.SplitHostPort(addr)
 	// The shell that sshd starts must not spend its time on somebody's .bashrc.
 	config := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %s\nHostKey %[2]s/id-host\nAuthorizedKeysFile %[2]s/id-user.pub\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nSetEnv HOME=%[2]s\n", port, l.dir)
@@ -165,7 +163,7 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 	if err := l.start(ctx, sshd, "-D", "-e", "-f", l.path("sshd_config")); err != nil {
 		return nil, err
 	}
-	if err := await("tcp", addr); err != nil {
+	if err := bench.AwaitServer("tcp", addr); err != nil {
 		return nil, err
 	}
 	each := []string{
@@ -177,7 +175,7 @@ func (l *lab) ssh(ctx context.Context) ([]way, error) {
 	if err := l.start(ctx, "ssh", master...); err != nil {
 		return nil, err
 	}
-	if err := await("unix", l.path("control")); err != nil {
+	if err := bench.AwaitServer("unix", l.path("control")); err != nil {
 		return nil, err
 	}
 	return []way{
@@ -201,25 +199,4 @@ func (l *lab) start(ctx context.Context, name string, args ...string) error {
 		ended.Stop()
 	})
 	return nil
-}
-
-func freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return ""
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func await(network, addr string) error {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial(network, addr)
-		if err == nil {
-			return c.Close()
-		}
-		if time.Now().After(end) {
-			return err
-		}
-	}
 }

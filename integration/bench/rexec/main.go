@@ -36,11 +36,5 @@ func run(ctx context.Context) error {
 		return err
 	}
 	report := bench.Report{Machine: bench.Machine(runtime.NumCPU()), Rows: rows}
-	if err := report.Table(os.Stdout); err != nil {
-		return err
-	}
-	if *out == "" {
-		return nil
-	}
-	return report.Write(*out)
+	return report.Present(*out)
 }
