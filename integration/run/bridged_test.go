@@ -80,12 +80,7 @@ func TestDockerOverBridge(t *testing.T) {
 			term.types(t, "stty size\n")
 			return term.shows("33 77")()
 		})
-		term.types(t, "sh -c 'trap \"echo caught-$((20+2)); exit\" INT; echo waiting-$((20+1)); while :; do sleep 0.05; done'\n")
-		eventually(t, "waits", term.shows("waiting-21"))
-		term.types(t, "\x03")
-		eventually(t, "Ctrl-C", term.shows("caught-22"))
-		term.types(t, "exit 5\n")
-		term.exits(t, 5)
+		term.interruptsAndEnds(t)
 	})
 	t.Run("copy", func(t *testing.T) {
 		id := name(t)

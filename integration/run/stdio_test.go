@@ -257,6 +257,19 @@ func (term *terminal) exits(t *testing.T, code int) {
 	}
 }
 
+// interruptsAndEnds holds that a program of the shell on the terminal is interrupted by Ctrl-C, and the shell's status
+// is that of the client.
+func (term *terminal) interruptsAndEnds(t *testing.T) {
+	t.Helper()
+	// The words are computed, because the terminal shows what is typed too.
+	term.types(t, "sh -c 'trap \"echo caught-$((20+2)); exit\" INT; echo waiting-$((20+1)); while :; do sleep 0.05; done'\n")
+	eventually(t, "waits", term.shows("waiting-21"))
+	term.types(t, "\x03")
+	eventually(t, "Ctrl-C", term.shows("caught-22"))
+	term.types(t, "exit 5\n")
+	term.exits(t, 5)
+}
+
 // TestTerminal holds that a container on a terminal behaves as a shell does: it has one, knows its size and the
 // changes of it, is interrupted by Ctrl-C, and ends with its status.
 func TestTerminal(t *testing.T) {
@@ -281,13 +294,7 @@ func TestTerminal(t *testing.T) {
 				term.types(t, "stty size\n")
 				return term.shows("44 123")()
 			})
-			// The words are computed, because the terminal shows what is typed too.
-			term.types(t, "sh -c 'trap \"echo caught-$((20+2)); exit\" INT; echo waiting-$((20+1)); while :; do sleep 0.05; done'\n")
-			eventually(t, "waits", term.shows("waiting-21"))
-			term.types(t, "\x03")
-			eventually(t, "Ctrl-C", term.shows("caught-22"))
-			term.types(t, "exit 5\n")
-			term.exits(t, 5)
+			term.interruptsAndEnds(t)
 		})
 	}
 }
