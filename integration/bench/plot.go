@@ -20,7 +20,7 @@ const (
 )
 
 // Plot draws the ratios as an SVG: a bar from 1, where both are equal, on a logarithmic scale, and a tick at each goal.
-// Green bars have reached it.
+// Green bars have reached it; grey ones have none.
 func (r Report) Plot(out io.Writer, title string) error {
 	reach := 2.0 // how many times more or less the scale shows
 	for _, row := range r.Rows {
@@ -46,12 +46,17 @@ func (r Report) Plot(out io.Writer, title string) error {
 			continue
 		}
 		colour := "#d08a2e"
-		if row.Met() {
+		switch {
+		case row.Goal == 0:
+			colour = "#888"
+		case row.Met():
 			colour = "#3c9a5f"
 		}
 		from, to := min(middle, x(row.Ratio)), max(middle, x(row.Ratio))
 		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="14" fill="%s"/>`+"\n", from, y+3, max(to-from, 1), colour)
-		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#c33" stroke-width="2"/>`+"\n", x(row.Goal), x(row.Goal), y+1, y+19)
+		if row.Goal > 0 {
+			fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#c33" stroke-width="2"/>`+"\n", x(row.Goal), x(row.Goal), y+1, y+19)
+		}
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%.2f</text>`+"\n", plotWidth-8, y+14, row.Ratio)
 	}
 	fmt.Fprintf(&b, `<text x="8" y="%d" font-size="11">ours by the peer's, %.3g to %.3g, logarithmic; red: the goal; %s</text>`+"\n</svg>\n",
@@ -67,15 +72,12 @@ func (r Report) Markdown(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n| | ours | peer | ratio | goal | runs | compared with |\n|---|--:|--:|--:|--:|--:|---|\n", r.Machine)
 	for _, row := range r.Rows {
-		ratio, sign := fmt.Sprintf("%.2f", row.Ratio), "≤"
-		if row.Better == Higher {
-			sign = "≥"
-		}
-		if row.Met() {
+		ratio := fmt.Sprintf("%.2f", row.Ratio)
+		if row.Goal != 0 && row.Met() {
 			ratio = "**" + ratio + "**"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s %.2f | %d | %s |\n", row.Row, Figure(row.Ours, row.Unit),
-			Figure(row.Peers, row.Unit), ratio, sign, row.Goal, row.Runs, row.Peer)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d | %s |\n", row.Row, Figure(row.Ours, row.Unit),
+			Figure(row.Peers, row.Unit), ratio, row.bound("≤", "≥"), row.Runs, row.Peer)
 	}
 	if _, err := io.WriteString(out, b.String()); err != nil {
 		return fmt.Errorf("print report: %w", err)

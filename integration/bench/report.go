@@ -40,7 +40,7 @@ type Row struct {
 	Peers float64 `json:"peer_value"`
 	// Ratio is Ours by Peers.
 	Ratio float64 `json:"ratio"`
-	// Goal is what the ratio is to be at most, or at least, as Better says.
+	// Goal is what the ratio is to be at most, or at least, as Better says. Zero is none.
 	Goal   float64 `json:"goal"`
 	Better string  `json:"better"`
 	// Runs is how many measurements each figure is taken from.
@@ -56,12 +56,26 @@ func NewRow(name, peer, unit string, ours, peers, goal float64, better string, r
 	return r
 }
 
-// Met tells whether the row has reached its goal.
+// Met tells whether the row has reached its goal. Without one it has.
 func (r Row) Met() bool {
-	if r.Better == Higher {
+	switch {
+	case r.Goal == 0:
+		return true
+	case r.Better == Higher:
 		return r.Ratio >= r.Goal
 	}
 	return r.Ratio <= r.Goal
+}
+
+// bound is the goal for people, with the signs for at most and at least.
+func (r Row) bound(most, least string) string {
+	switch {
+	case r.Goal == 0:
+		return ""
+	case r.Better == Higher:
+		return fmt.Sprintf("%s %.2f", least, r.Goal)
+	}
+	return fmt.Sprintf("%s %.2f", most, r.Goal)
 }
 
 // Quantile is the value below which the share q, from 0 to 1, of the values lies, or zero if there are none. Of a few
@@ -106,15 +120,12 @@ func (r Report) Table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "row\tours\tpeer\tratio\tgoal\truns\t\tcompared with")
 	for _, row := range r.Rows {
-		mark, sign := "", "<="
-		if row.Better == Higher {
-			sign = ">="
-		}
+		mark := ""
 		if !row.Met() {
 			mark = "short"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\t%s %.2f\t%d\t%s\t%s\n", row.Row, Figure(row.Ours, row.Unit),
-			Figure(row.Peers, row.Unit), row.Ratio, sign, row.Goal, row.Runs, mark, " "+row.Peer)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\t%s\t%d\t%s\t%s\n", row.Row, Figure(row.Ours, row.Unit),
+			Figure(row.Peers, row.Unit), row.Ratio, row.bound("<=", ">="), row.Runs, mark, " "+row.Peer)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print report: %w", err)

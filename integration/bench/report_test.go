@@ -91,7 +91,7 @@ func TestReport(t *testing.T) {
 func TestPlot(t *testing.T) {
 	r := Report{Machine: "2 x <any>", Rows: []Row{
 		NewRow("met & lower", "peer", "s", 1, 2, 1, Lower, 3), NewRow("short", "peer", "s", 50, 1, 1.2, Lower, 3),
-		NewRow("higher", "peer", "B/s", 90, 100, 0.9, Higher, 3), NewRow("no peer", "peer", "s", 1, 0, 1, Lower, 1),
+		NewRow("higher", "peer", "B/s", 90, 100, 0.9, Higher, 3), NewRow("no peer", "peer", "s", 1, 0, 1, Lower, 1), NewRow("no goal", "peer", "s", 9, 1, 0, Lower, 1),
 	}}
 	var b strings.Builder
 	if err := r.Plot(&b, "a <title>"); err != nil {
@@ -119,10 +119,12 @@ func TestPlot(t *testing.T) {
 			t.Errorf("a bar from %v, %v wide", at["x"], at["width"])
 		}
 	}
-	if bars != 3 {
+	if bars != 4 {
 		t.Errorf("%d bars", bars)
 	}
-	if n := strings.Count(b.String(), "#3c9a5f"); n != 2 {
-		t.Errorf("%d green bars", n)
+	for colour, want := range map[string]int{"#3c9a5f": 2, "#d08a2e": 1, "#888": 1, "#c33": 3} {
+		if n := strings.Count(b.String(), colour); n != want {
+			t.Errorf("%d of colour %s, want %d", n, colour, want)
+		}
 	}
 }
