@@ -14,7 +14,7 @@ import (
 // The measures of a plot, in the SVG's own units.
 const (
 	plotWidth  = 860
-	plotLabels = 330 // left of the bars
+	plotLabels = 430 // left of the bars
 	plotRow    = 22
 	plotTop    = 34
 )
@@ -41,7 +41,7 @@ func (r Report) Plot(out io.Writer, title string) error {
 	fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#999"/>`+"\n", middle, middle, plotTop-4, height-24)
 	for i, row := range r.Rows {
 		y := plotTop + plotRow*i
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", plotLabels-8, y+14, html.EscapeString(row.Row))
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" font-size="10">%s</text>`+"\n", plotLabels-8, y+14, html.EscapeString(row.Row+" / "+row.Peer))
 		if row.Ratio <= 0 {
 			continue
 		}
