@@ -64,8 +64,10 @@ images: deps build ## Build the container images that the lab serves, once
 .PHONY: ready
 ready: components build images
 
-# The lab's own test runner: it fails on a test that was skipped and may not be.
-TEST = @$(LAB) test -- -race -timeout 12m
+# The lab's own test runner: it fails on a test that was skipped and may not be. AGAIN=1: what failed runs once more,
+# alone, and is only listed if it passes then.
+AGAIN ?=
+TEST = @$(LAB) test $(if $(filter-out 0,$(AGAIN)),--again) -- -race -timeout 12m
 
 .PHONY: test
 test: test-unit test-suite ## Run every test, with the race detector, and the suite in a lab (root)

@@ -183,16 +183,19 @@ func imagesCommand() *cobra.Command {
 }
 
 func testCommand() *cobra.Command {
-	return &cobra.Command{
+	var again bool
+	command := &cobra.Command{
 		Use:   "test -- GO TEST ARGUMENTS...",
 		Short: "Run go test, and fail on a test that was skipped without a reason that is known",
 		Long: `Run go test with the arguments and print its lines. At the end list the tests that were skipped, with their reasons,
 and fail if one is not on the list of those that may be.`,
 		Example: "  offload-lab test -- -race ./...",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return verdict.Run(cmd.Context(), args, os.Stdout)
+			return verdict.Run(cmd.Context(), args, again, os.Stdout)
 		},
 	}
+	command.Flags().BoolVar(&again, "again", false, "run what failed once more, alone, and only list it if it passes then")
+	return command
 }
 
 // side finds one environment of the lab that is up.

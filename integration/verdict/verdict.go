@@ -5,13 +5,12 @@ package verdict
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -30,37 +29,47 @@ type Skip struct {
 	Reason string
 }
 
-// Run runs go test with the arguments and prints its ordinary lines to out, without those that only say that a test
-// begins. It fails if a test did, or if one was skipped that may not be.
-func Run(ctx context.Context, args []string, out io.Writer) error {
-	command := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
-	command.Stderr = os.Stderr
-	events, err := command.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("run go test: %w", err)
-	}
-	if err := command.Start(); err != nil {
-		return fmt.Errorf("run go test: %w", err)
-	}
-	skips, readErr := Read(events, out)
-	if err := errors.Join(readErr, command.Wait()); err != nil {
-		return fmt.Errorf("go test: %w", errors.Join(err, tell(skips, out)))
-	}
-	return tell(skips, out)
+// Result is what a run of go test came to.
+type Result struct {
+	// Skips are the tests that were skipped.
+	Skips []Skip
+	// broken are the packages that failed, with the tests that failed in them or never ended.
+	broken map[string]map[string]bool
+	// unbuilt says that something could not be built.
+	unbuilt bool
 }
 
-// Read prints the lines of a stream of events and collects the skipped tests.
-func Read(events io.Reader, out io.Writer) ([]Skip, error) {
-	var skips []Skip
+// worthAgain says whether so little failed that it may have been chance.
+func (r Result) worthAgain() bool {
+	n := 0
+	for _, tests := range r.broken {
+		n += max(1, len(tests))
+	}
+	return !r.unbuilt && n > 0 && n <= maxAgain
+}
+
+// failed lists what failed, in an order of names.
+func (r Result) failed() []failure {
+	var all []failure
+	for _, pkg := range slices.Sorted(maps.Keys(r.broken)) {
+		all = append(all, failure{pkg, slices.Sorted(maps.Keys(r.broken[pkg]))})
+	}
+	return all
+}
+
+// Read prints the lines of a stream of events and collects what came of the tests.
+func Read(events io.Reader, out io.Writer) (Result, error) {
+	r := Result{broken: map[string]map[string]bool{}}
 	said := map[string]string{}
+	open := map[string]map[string]bool{} // the tests that have begun and neither passed nor were skipped, by package
 	lines := bufio.NewReader(events)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return skips, nil
+			return r, nil
 		}
 		if err != nil {
-			return skips, fmt.Errorf("read events: %w", err)
+			return r, fmt.Errorf("read events: %w", err)
 		}
 		var e event
 		if json.Unmarshal(line, &e) != nil {
@@ -69,7 +78,13 @@ func Read(events io.Reader, out io.Writer) ([]Skip, error) {
 			continue
 		}
 		key := e.Package + " " + e.Test
+		top, _, part := strings.Cut(e.Test, "/")
 		switch e.Action {
+		case "run":
+			if open[e.Package] == nil {
+				open[e.Package] = map[string]bool{}
+			}
+			open[e.Package][top] = true
 		case "output", "build-output":
 			text := strings.TrimSpace(e.Output)
 			if !strings.HasPrefix(text, "=== ") {
@@ -80,10 +95,20 @@ func Read(events io.Reader, out io.Writer) ([]Skip, error) {
 			}
 		case "skip":
 			if e.Test != "" { // A package without tests is skipped too.
-				skips = append(skips, Skip{e.Package, e.Test, said[key]})
+				r.Skips = append(r.Skips, Skip{e.Package, e.Test, said[key]})
 			}
-		case "pass", "fail":
+		case "fail":
+			if e.Test == "" {
+				r.broken[e.Package] = open[e.Package]
+			}
+		case "build-fail":
+			r.unbuilt = true
+		}
+		if e.Action == "pass" || e.Action == "skip" {
 			delete(said, key)
+			if !part {
+				delete(open[e.Package], top)
+			}
 		}
 	}
 }

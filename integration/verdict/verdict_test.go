@@ -29,10 +29,11 @@ const stream = `{"Action":"start","Package":"p/integration/run"}
 
 func TestRead(t *testing.T) {
 	var out bytes.Buffer
-	skips, err := Read(strings.NewReader(stream), &out)
+	result, err := Read(strings.NewReader(stream), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
+	skips := result.Skips
 	want := []Skip{
 		{"p/integration/run", "TestA", "a_test.go:7: nothing is moved in a stock lab"},
 		{"p/integration/run", "TestB", "b_test.go:7: no time today"},
