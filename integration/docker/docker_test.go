@@ -9,15 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/integration/lab"
 )
@@ -28,53 +25,24 @@ const patience = 2 * time.Minute
 // pair are the two labs, the offload one first.
 var pair [2]*lab.Lab
 
-func TestMain(m *testing.M) {
-	lab.RunChild()
-	code, err := withLabs(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { lab.Main(m, openPair) }
 
-func withLabs(m *testing.M) (code int, err error) {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
+func openPair(ctx context.Context) (labs []*lab.Lab, err error) {
 	for i, kind := range []lab.Kind{lab.Offload, lab.Stock} {
 		l, err := lab.Open(ctx, lab.Options{Kind: kind})
 		if err != nil {
-			return 1, errors.Join(err, closeLabs())
+			return labs, err
 		}
 		pair[i] = l
+		labs = append(labs, l)
 		for _, image := range []string{"busybox", "redis"} {
 			name := l.Image(image)
-			pull := l.DPU.Shell(ctx, "docker pull -q "+name+" && docker tag "+name+" "+image)
-			if out, err := pull.CombinedOutput(); err != nil {
-				return 1, errors.Join(fmt.Errorf("pull %s: %w: %s", name, err, out), closeLabs())
+			if err := l.Warm(ctx, []string{"docker", "pull", "-q", name}, []string{"docker", "tag", name, image}); err != nil {
+				return labs, err
 			}
 		}
 	}
-	defer func() { err = errors.Join(err, closeLabs()) }()
-	return m.Run(), nil
-}
-
-// closeLabs closes both labs, and fails if either leaves anything on the machine.
-func closeLabs() error {
-	var errs []error
-	for _, l := range pair {
-		if l == nil {
-			continue
-		}
-		id := l.ID()
-		errs = append(errs, l.Close())
-		traces, err := lab.Traces(id)
-		errs = append(errs, err)
-		if len(traces) > 0 {
-			errs = append(errs, fmt.Errorf("left on the machine:\n  %s", strings.Join(traces, "\n  ")))
-		}
-	}
-	return errors.Join(errs...)
+	return labs, nil
 }
 
 // outcome is what a script did.

@@ -172,7 +172,7 @@ func observe(t *testing.T) lab.Observation {
 // offloadOnly skips what has no meaning where nothing is moved.
 func offloadOnly(t *testing.T) {
 	t.Helper()
-	if kind() != lab.Offload {
+	if lab.AskedKind() != lab.Offload {
 		t.Skip("nothing is moved in a stock lab")
 	}
 }

@@ -135,7 +135,7 @@ func TestMacvlan(t *testing.T) {
 
 // runtime is how ctr is told where to run a container.
 func runtime() string {
-	if kind() == lab.Stock {
+	if lab.AskedKind() == lab.Stock {
 		return ""
 	}
 	return "--runtime io.containerd.offload.v1 --snapshotter offload "

@@ -27,7 +27,7 @@ func TestNginx(t *testing.T) {
 	if got := must(t, "curl -sS -m 50 http://127.0.0.1:8080/large | sha256sum | cut -d ' ' -f 1"); got != sum {
 		t.Errorf("32 MiB became others: %s, not %s", got, sum)
 	}
-	if kind() == lab.Offload {
+	if lab.AskedKind() == lab.Offload {
 		loadWhileTheLinkIsCut(t)
 	}
 }

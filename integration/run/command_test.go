@@ -215,7 +215,7 @@ func everything(t *testing.T, l *lab.Lab) lab.Observation {
 }
 
 func snapshotter() string {
-	if kind() == lab.Stock {
+	if lab.AskedKind() == lab.Stock {
 		return "overlayfs"
 	}
 	return "offload"
@@ -224,7 +224,7 @@ func snapshotter() string {
 // offloadOnly skips what has no meaning where nothing is moved.
 func offloadOnly(t *testing.T) {
 	t.Helper()
-	if kind() != lab.Offload {
+	if lab.AskedKind() != lab.Offload {
 		t.Skip("nothing is moved in a stock lab")
 	}
 }

@@ -111,7 +111,7 @@ func TestImport(t *testing.T) {
 	leavesNothing(t)
 	t.Run("ctr images import", func(t *testing.T) {
 		args := []string{"ctr", "images", "import"}
-		if kind() == lab.Offload {
+		if lab.AskedKind() == lab.Offload {
 			args = append(args, "--snapshotter", snapshotter())
 		}
 		must(t, append(args, archive)...)
