@@ -85,6 +85,8 @@ func TestBadInput(t *testing.T) {
 		{"tls in part", "host", "version = 1\nlink.listen = 'tcp://0.0.0.0:7400'\n[link.tls]\nca = '/ca'\n", "f:3:7: link.tls.cert: missing; [link.tls] needs ca, cert and key\nf:3:7: link.tls.key: missing; [link.tls] needs ca, cert and key"},
 		{"tls empty", "host", "version = 1\nlink.listen = 'tcp://0.0.0.0:7400'\n[link.tls]\nca = ''\ncert = '/c'\nkey = '/k'\n", `f:4:1: link.tls.ca: must not be empty; write an absolute path`},
 		{"tls relative", "dpu", "version = 1\nlink.address = 'tcp://10.0.0.2:7400'\n[link.tls]\nca = 'ca.pem'\ncert = '/c'\nkey = '/k'\n", `f:4:1: link.tls.ca: "ca.pem" is not an absolute path`},
+		{"crl relative", "dpu", "version = 1\nlink.address = 'tcp://10.0.0.2:7400'\n[link.tls]\nca = '/a'\ncert = '/c'\nkey = '/k'\ncrl = 'r.crl'\n", `f:7:1: link.tls.crl: "r.crl" is not an absolute path`},
+		{"a pin that is none", "host", "version = 1\nlink.listen = 'tcp://0.0.0.0:7400'\n[link.tls]\nca = '/a'\ncert = '/c'\nkey = '/k'\npins = '12'\n", `f:7:1: link.tls.pins: "12" is not the SHA-256 of a certificate: 64 hexadecimal digits; "offloadctl pki show -o json" tells it`},
 		{"insecure with tls", "dpu", dpuTCP + "[link.tls]\nca = '/a'\ncert = '/c'\nkey = '/k'\n", `f:3:6: link.insecure: is true although [link.tls] is given; keep one of them`},
 		{"insecure vsock", "dpu", "version = 1\nlink.address = 'vsock://3:7400'\nlink.insecure = true\n", `f:3:6: link.insecure: is for tcp only; vsock needs no such leave`},
 		{"insecure unix", "host", hostUnix + "link.insecure = true\n", `f:3:6: link.insecure: is for tcp only; unix needs no such leave`},

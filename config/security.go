@@ -44,7 +44,7 @@ func (t TLS) load(role pki.Role) (*tls.Config, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}
-	config, err := pki.LoadTLS(role, t.CA, t.Cert, t.Key)
+	config, err := pki.LoadTLS(role, pki.Files{CA: t.CA, Cert: t.Cert, Key: t.Key, CRL: t.CRL, Pins: t.pins()})
 	if err != nil {
 		return nil, fmt.Errorf("link.tls: %w", err)
 	}

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
+
+	"github.com/container-offload/offload/udsbridge/pki"
 )
 
 // TLS names the files by which the two ends of a link know each other. Either
@@ -18,6 +21,11 @@ type TLS struct {
 	Cert string `toml:"cert"`
 	// Key is the private key to it.
 	Key string `toml:"key"`
+	// CRL lists certificates that are revoked. Empty is none.
+	CRL string `toml:"crl"`
+	// Pins are the only certificates that the other end may show, each its SHA-256 in hexadecimal, with commas between.
+	// Empty is any that CA has signed.
+	Pins string `toml:"pins"`
 }
 
 // Enabled tells whether the files are given.
@@ -28,6 +36,17 @@ func (t TLS) files() [3]struct{ key, path string } {
 	return [3]struct{ key, path string }{
 		{"link.tls.ca", t.CA}, {"link.tls.cert", t.Cert}, {"link.tls.key", t.Key},
 	}
+}
+
+// pins returns the single pins.
+func (t TLS) pins() []string {
+	var all []string
+	for pin := range strings.SplitSeq(t.Pins, ",") {
+		if pin = strings.TrimSpace(pin); pin != "" {
+			all = append(all, pin)
+		}
+	}
+	return all
 }
 
 // check reports files that are not given though others are, and relative paths.
@@ -42,6 +61,14 @@ func (t TLS) check(d *document) {
 		}
 		d.absolute(f.key, f.path)
 	}
+	if t.CRL != "" {
+		d.absolute("link.tls.crl", t.CRL)
+	}
+	for _, pin := range t.pins() {
+		if _, err := pki.ParsePin(pin); err != nil {
+			d.report("link.tls.pins", "%v; \"offloadctl pki show -o json\" tells it", err)
+		}
+	}
 }
 
 // checkFiles has each file that is given looked at.
@@ -53,6 +80,9 @@ func (t TLS) checkFiles(d *document, check fileCheck) {
 		if f.path != "" {
 			check(d, f.key, f.path)
 		}
+	}
+	if t.CRL != "" {
+		check(d, "link.tls.crl", t.CRL)
 	}
 }
 

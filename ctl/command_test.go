@@ -89,6 +89,16 @@ func TestPKI(t *testing.T) {
 	assert.Regexp(t, `dpu\.crt  dpu   offload dpu  -      \d{4}-\d\d-\d\d \(in 9 days\)`, got.stdout)
 	assert.NotContains(t, got.stdout, "\x1b", "colours without a terminal")
 
+	got = run(t, "pki", "renew", "dpu", "--dir", dir)
+	require.Equal(t, result{0, dir + "/dpu.crt\n" + dir + "/dpu.key\n" + dir + "/dpu.crt.old\n", ""}, got)
+	got = run(t, "pki", "revoke", "--dir", dir, dir+"/dpu.crt.old")
+	require.Equal(t, result{0, dir + "/revoked.crl\n", ""}, got)
+	got = run(t, "pki", "show", "--dir", dir, dir+"/dpu.crt.old", dir+"/dpu.crt")
+	assert.Regexp(t, `dpu\.crt\.old +dpu +offload dpu +- +revoked \d{4}-\d\d-\d\d `, got.stdout)
+	assert.Regexp(t, `dpu\.crt +dpu +offload dpu +- +\d{4}-\d\d-\d\d  `, got.stdout)
+	got = run(t, "pki", "revoke", "--dir", dir, dir+"/dpu.key")
+	assert.Equal(t, result{1, "", "offloadctl: revoke certificates: " + dir + "/dpu.key: there is no certificate in it\n"}, got)
+
 	got = run(t, "pki", "init", "--dir", dir)
 	assert.Equal(t, ExitFailure, got.code)
 	assert.Contains(t, got.stderr, dir+"/ca.crt: file already exists")

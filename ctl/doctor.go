@@ -194,9 +194,9 @@ func checkCertificates(files config.TLS, now time.Time) []string {
 		day := c.NotAfter.UTC().Format(time.DateOnly)
 		switch left := c.NotAfter.Sub(now); {
 		case left <= 0:
-			out = append(out, fmt.Sprintf("The certificate %s expired on %s; \"offloadctl pki init\" makes new ones.", file, day))
+			out = append(out, fmt.Sprintf("The certificate %s expired on %s; \"offloadctl pki renew\" makes a new one.", file, day))
 		case left < soon:
-			out = append(out, fmt.Sprintf("The certificate %s expires on %s, in %d days; \"offloadctl pki init\" makes new ones.",
+			out = append(out, fmt.Sprintf("The certificate %s expires on %s, in %d days; \"offloadctl pki renew\" makes a new one.",
 				file, day, int(left/(24*time.Hour))))
 		}
 	}

@@ -7,9 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,9 +26,10 @@ func pkiCommand() *cobra.Command {
 		Short: "Make and show the certificates of a link",
 		Long: `A link over tcp is protected by mutual TLS 1.3: one authority signs one
 certificate for the HOST and one for the DPU, and each end takes nobody but the
-other. These commands make such an authority and look at what there is.`,
+other. These commands make such an authority, renew and revoke what it has signed,
+and look at what there is.`,
 	})
-	cmd.AddCommand(pkiInitCommand(), pkiShowCommand())
+	cmd.AddCommand(pkiInitCommand(), pkiRenewCommand(), pkiRevokeCommand(), pkiShowCommand())
 	return cmd
 }
 
@@ -66,14 +65,7 @@ both ends.`,
 			for _, role := range []pki.Role{pki.RoleHost, pki.RoleDPU} {
 				made = append(made, string(role)+".crt", string(role)+".key")
 			}
-			for i, name := range made {
-				made[i] = filepath.Join(dir, name)
-			}
-			return format.print(cmd.OutOrStdout(), made, func(p *printer) {
-				for _, path := range made {
-					p.line("%s", path)
-				}
-			})
+			return format.printFiles(cmd, dir, made...)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", defaultPKI, "`directory` to make the files in; it is made if need be")
@@ -95,6 +87,8 @@ type certificate struct {
 	NotAfter  time.Time `json:"not_after"`
 	// SHA256 is the fingerprint, in hexadecimal.
 	SHA256 string `json:"sha256"`
+	// Revoked is since when it is on the authority's list.
+	Revoked *time.Time `json:"revoked,omitempty"`
 }
 
 func pkiShowCommand() *cobra.Command {
@@ -106,7 +100,8 @@ func pkiShowCommand() *cobra.Command {
 		Use:   "show [FILE...]",
 		Short: "Show certificates: whose they are and how long they are good",
 		Long: `Show the certificates in the given files, or in all files of a directory whose
-names end in .crt. Keys are neither read nor shown.`,
+names end in .crt. Keys are neither read nor shown. What is on the list
+revoked.crl of the directory is marked.`,
 		Example: `  offloadctl pki show
   offloadctl pki show /etc/offload/pki/dpu.crt -o json`,
 		Args: arguments(cobra.ArbitraryArgs),
@@ -120,13 +115,19 @@ names end in .crt. Keys are neither read nor shown.`,
 					return fmt.Errorf("there is no certificate in %s; \"offloadctl pki init --dir %s\" makes some", dir, dir)
 				}
 			}
+			revoked, err := revokedIn(dir)
+			if err != nil {
+				return fmt.Errorf("show certificates: %w", err)
+			}
 			found := []certificate{}
 			for _, file := range files {
-				in, err := readCertificates(file)
+				in, err := parseCertificates(file)
 				if err != nil {
 					return fmt.Errorf("show certificates: %w", err)
 				}
-				found = append(found, in...)
+				for _, c := range in {
+					found = append(found, describeCertificate(file, c, revoked))
+				}
 			}
 			return format.print(cmd.OutOrStdout(), found, func(p *printer) { printCertificates(p, found, time.Now()) })
 		},
@@ -136,35 +137,15 @@ names end in .crt. Keys are neither read nor shown.`,
 	return cmd
 }
 
-// readCertificates returns all certificates in a PEM file; there must be one.
-func readCertificates(file string) ([]certificate, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var found []certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		found = append(found, describeCertificate(file, c))
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s: there is no certificate in it", file)
-	}
-	return found, nil
-}
-
-func describeCertificate(file string, c *x509.Certificate) certificate {
+func describeCertificate(file string, c *x509.Certificate, revoked pki.Revoked) certificate {
 	sum := sha256.Sum256(c.Raw)
 	out := certificate{
 		File: file, Subject: c.Subject.CommonName, Issuer: c.Issuer.CommonName, Authority: c.IsCA,
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter, SHA256: hex.EncodeToString(sum[:]),
 		Roles: []string{}, Names: append([]string{}, c.DNSNames...),
+	}
+	if since, is := revoked.Of(c); is {
+		out.Revoked = &since
 	}
 	for _, ip := range c.IPAddresses {
 		out.Names = append(out.Names, ip.String())
@@ -186,6 +167,9 @@ func printCertificates(p *printer, found []certificate, now time.Time) {
 		}
 		row := cells(c.File, role, c.Subject, strings.Join(c.Names, ","), "", c.SHA256[:16])
 		row[4] = expiry(c.NotAfter, now)
+		if c.Revoked != nil {
+			row[4] = cell{"revoked " + c.Revoked.UTC().Format(time.DateOnly), red}
+		}
 		rows = append(rows, row)
 	}
 	p.table([]string{"FILE", "ROLE", "SUBJECT", "NAMES", "EXPIRES", "SHA256"}, rows)

@@ -180,17 +180,17 @@ func tlsLink(t testing.TB) linkOf {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, pki.Init(dir, pki.Options{}))
-	security := func(role pki.Role, name string) link.Security {
-		c, err := pki.LoadTLS(role, filepath.Join(dir, "ca.crt"), filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	security := func(role pki.Role) link.Security {
+		c, err := pki.LoadTLS(role, pki.In(dir, role))
 		require.NoError(t, err)
 		return link.Security{TLS: c}
 	}
 	address, err := link.ParseAddress("tcp://127.0.0.1:0")
 	require.NoError(t, err)
-	l, err := link.Listen(t.Context(), address, security(pki.RoleHost, "host"))
+	l, err := link.Listen(t.Context(), address, security(pki.RoleHost))
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	d := link.Dialer{Address: l.Addr(), Security: security(pki.RoleDPU, "dpu")}
+	d := link.Dialer{Address: l.Addr(), Security: security(pki.RoleDPU)}
 	return linkOf{
 		dial: func(ctx context.Context) (net.Conn, error) { return d.Dial(ctx, link.Target{Kind: link.KindAgent}) },
 		accept: func() (net.Conn, error) {

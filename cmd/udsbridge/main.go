@@ -76,6 +76,7 @@ A socket is reached only if both say so. @NAME is an abstract socket.`,
 	f.StringVar(&o.ca, "ca", "", "`file` with the certificate of the authority")
 	f.StringVar(&o.cert, "cert", "", "`file` with this machine's certificate")
 	f.StringVar(&o.key, "key", "", "`file` with the key to it")
+	f.StringVar(&o.crl, "crl", "", "`file` with certificates that are revoked")
 	f.BoolVar(&o.insecure, "insecure", false, "allow tcp without certificates: whoever reaches the port gets at the sockets")
 	f.Uint32Var(&o.peerCID, "peer-cid", 0, "take only connections of this vsock context `id`")
 	f.DurationVar(&o.resume, "resume-timeout", 0, "how long connections outlive a lost link (default 5m)")

@@ -24,12 +24,14 @@ import (
 
 // options are what the command line says.
 type options struct {
-	listen, dial   string
-	allow, serve   []string
-	as, technique  string
-	files          []string
-	runtime        string
-	ca, cert, key  string
+	listen, dial  string
+	allow, serve  []string
+	as, technique string
+	files         []string
+	runtime       string
+	ca, cert, key string
+	crl           string
+
 	insecure       bool
 	peerCID        uint32
 	resume         time.Duration
@@ -95,7 +97,7 @@ func (o options) security(role pki.Role) (link.Security, error) {
 		return s, nil
 	}
 	var err error
-	s.TLS, err = pki.LoadTLS(role, o.ca, o.cert, o.key)
+	s.TLS, err = pki.LoadTLS(role, pki.Files{CA: o.ca, Cert: o.cert, Key: o.key, CRL: o.crl})
 	return s, err
 }
 

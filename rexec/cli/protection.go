@@ -16,18 +16,21 @@ import (
 // protection says how connections to another machine are protected. The variables
 // are for a rexec under the name of another program, which has no flags.
 type protection struct {
-	ca, cert, key string
-	insecure      bool
+	pki.Files
+	insecure bool
 }
 
 func usualProtection() protection {
-	return protection{ca: os.Getenv("REXEC_CA"), cert: os.Getenv("REXEC_CERT"), key: os.Getenv("REXEC_KEY")}
+	return protection{Files: pki.Files{
+		CA: os.Getenv("REXEC_CA"), Cert: os.Getenv("REXEC_CERT"), Key: os.Getenv("REXEC_KEY"), CRL: os.Getenv("REXEC_CRL"),
+	}}
 }
 
 func (p *protection) register(f *pflag.FlagSet) {
-	f.StringVar(&p.ca, "ca", p.ca, "`file` with the certificate of the authority, for tcp and vsock (variable REXEC_CA)")
-	f.StringVar(&p.cert, "cert", p.cert, "`file` with this machine's certificate (variable REXEC_CERT)")
-	f.StringVar(&p.key, "key", p.key, "`file` with the key to it (variable REXEC_KEY)")
+	f.StringVar(&p.CA, "ca", p.CA, "`file` with the certificate of the authority, for tcp and vsock (variable REXEC_CA)")
+	f.StringVar(&p.Cert, "cert", p.Cert, "`file` with this machine's certificate (variable REXEC_CERT)")
+	f.StringVar(&p.Key, "key", p.Key, "`file` with the key to it (variable REXEC_KEY)")
+	f.StringVar(&p.CRL, "crl", p.CRL, "`file` with certificates that are revoked (variable REXEC_CRL)")
 	f.BoolVar(&p.insecure, "insecure", p.insecure, "allow tcp and vsock that nothing protects")
 }
 
@@ -35,9 +38,9 @@ func (p *protection) register(f *pflag.FlagSet) {
 // context that may connect, or 0.
 func (p *protection) security(role pki.Role, a link.Address, peerCID uint32) (link.Security, error) {
 	s := link.Security{Insecure: p.insecure, PeerCID: peerCID}
-	if p.ca != "" || p.cert != "" || p.key != "" {
+	if p.CA != "" || p.Cert != "" || p.Key != "" {
 		var err error
-		if s.TLS, err = pki.LoadTLS(role, p.ca, p.cert, p.key); err != nil {
+		if s.TLS, err = pki.LoadTLS(role, p.Files); err != nil {
 			return s, err
 		}
 	}

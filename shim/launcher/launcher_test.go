@@ -78,7 +78,7 @@ state.dir = "%[1]s/agent"
 	self, err := os.Executable()
 	require.NoError(t, err)
 	r := &rig{state: cfg.Shim.State}
-	r.dpu.TLS, err = pki.LoadTLS(pki.RoleDPU, dir+"/ca.crt", dir+"/dpu.crt", dir+"/dpu.key")
+	r.dpu.TLS, err = pki.LoadTLS(pki.RoleDPU, pki.In(dir, pki.RoleDPU))
 	require.NoError(t, err)
 	r.halves, err = launcher.New(launcher.Config{
 		Binary: self, Env: []string{asHalf + "=" + file}, Runc: "/bin/true", State: cfg.Shim.State,

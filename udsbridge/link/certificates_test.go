@@ -40,6 +40,27 @@ func forge(t *testing.T, dir, name string) *tls.Config {
 	}
 }
 
+// steal returns a configuration with a certificate that is then renewed and revoked.
+func steal(t *testing.T, dir string, role pki.Role) *tls.Config {
+	t.Helper()
+	stolen := forge(t, dir, string(role))
+	require.NoError(t, pki.Renew(dir, role, 0))
+	old, err := x509.ParseCertificate(stolen.Certificates[0].Certificate[0])
+	require.NoError(t, err)
+	require.NoError(t, pki.Revoke(dir, old))
+	return stolen
+}
+
+// strict is the configuration of an end that reads the list of revoked certificates.
+func strict(t *testing.T, dir string, role pki.Role) *tls.Config {
+	t.Helper()
+	files := pki.In(dir, role)
+	files.CRL = filepath.Join(dir, pki.CRL)
+	c, err := pki.LoadTLS(role, files)
+	require.NoError(t, err)
+	return c
+}
+
 // TestCertificates has one side show a certificate that is not good. The DPU must
 // learn that from Dial or the first Read, and the HOST must not go on.
 func TestCertificates(t *testing.T) {
@@ -60,6 +81,12 @@ func TestCertificates(t *testing.T) {
 	none := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}
 	old := forge(t, good, "dpu")
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	taken := authority(t, pki.Options{})
+	stolenHost, stolenDPU := steal(t, taken, pki.RoleHost), steal(t, taken, pki.RoleDPU)
+	pinned := pki.In(good, pki.RoleDPU)
+	pinned.Pins = []string{strings.Repeat("00", 32)}
+	onePin, err := pki.LoadTLS(pki.RoleDPU, pinned)
+	require.NoError(t, err)
 	for _, c := range []struct {
 		name      string
 		host, dpu *tls.Config
@@ -70,6 +97,9 @@ func TestCertificates(t *testing.T) {
 			"its certificate is not good: certificate \"offload host\" is of another authority", "bad certificate"},
 		{"HOST with a DPU's certificate", forge(t, good, "dpu"), loadTLS(t, pki.RoleDPU, good), "its certificate is not good", "bad certificate"},
 		{"HOST's certificate has expired", forge(t, expired, "host"), ofExpired(pki.RoleDPU), `its certificate is not good: certificate "offload host" expired on`, "bad certificate"},
+		{"HOST's certificate is revoked", stolenHost, strict(t, taken, pki.RoleDPU), `its certificate is not good: certificate "offload host" is revoked since`, "bad certificate"},
+		{"HOST's certificate is not pinned", loadTLS(t, pki.RoleHost, good), onePin, `its certificate is not good: certificate "offload host" is not pinned`, "bad certificate"},
+		{"DPU's certificate is revoked", strict(t, taken, pki.RoleHost), stolenDPU, "does not accept this side's certificate or TLS", "revoked"},
 		{"DPU of another authority", loadTLS(t, pki.RoleHost, good), forge(t, foreign, "dpu"), "does not accept this side's certificate or TLS", "unknown authority"},
 		{"DPU with a HOST's certificate", loadTLS(t, pki.RoleHost, good), forge(t, good, "host"), "does not accept this side's certificate or TLS", "incompatible key usage"},
 		{"DPU's certificate has expired", ofExpired(pki.RoleHost), forge(t, expired, "dpu"), "does not accept this side's certificate or TLS", "expired"},

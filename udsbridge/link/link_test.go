@@ -56,7 +56,7 @@ func takeOver(dir string) error {
 	security := link.Security{Insecure: true}
 	if dir != "none" {
 		security = link.Security{}
-		security.TLS, err = pki.LoadTLS(pki.RoleHost, filepath.Join(dir, "ca.crt"), filepath.Join(dir, "host.crt"), filepath.Join(dir, "host.key"))
+		security.TLS, err = pki.LoadTLS(pki.RoleHost, pki.In(dir, pki.RoleHost))
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func ways(t *testing.T) []way {
 
 func loadTLS(t *testing.T, role pki.Role, dir string) (c *tlsConfig) {
 	t.Helper()
-	c, err := pki.LoadTLS(role, filepath.Join(dir, pki.CACert), filepath.Join(dir, string(role)+".crt"), filepath.Join(dir, string(role)+".key"))
+	c, err := pki.LoadTLS(role, pki.In(dir, role))
 	require.NoError(t, err)
 	return c
 }

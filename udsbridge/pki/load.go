@@ -4,12 +4,14 @@
 package pki
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -18,20 +20,44 @@ import (
 // ticketCache is how many peers a dialling end remembers for cheaper handshakes.
 const ticketCache = 16
 
+// Files are what one end of a link is told about itself and its peer.
+type Files struct {
+	// CA is the path of the certificates of the authorities that may have signed the peer's.
+	CA string
+	// Cert and Key are the paths of this end's certificate and its private key.
+	Cert, Key string
+	// CRL is the path of lists of revoked certificates, each signed by an authority in CA. Empty is none.
+	CRL string
+	// Pins are the only certificates that the peer may show: the SHA-256 of each, in hexadecimal. Empty is any that
+	// an authority in CA has signed.
+	Pins []string
+}
+
+// In returns the files of one end where Init makes them.
+func In(dir string, role Role) Files {
+	name := filepath.Join(dir, string(role))
+	return Files{CA: filepath.Join(dir, CACert), Cert: name + ".crt", Key: name + ".key"}
+}
+
 // LoadTLS returns the TLS configuration of one end: for RoleDPU that of a client
 // which takes nobody but a HOST, for RoleHost that of a server which takes nobody
-// but a DPU. TLS 1.3 only, both ends with certificates of the authority in ca.
+// but a DPU. TLS 1.3 only, both ends with certificates of the authority in files.CA.
 // The files are read again when they have changed, at the next handshake; while
 // what is there can't be used, what was there before is.
 //
 // Errors name the file and what is wrong with it: missing, unreadable, no
 // certificate, expired, of the other role, not of this authority, not of this
-// key.
-func LoadTLS(role Role, ca, cert, key string) (*tls.Config, error) {
+// key, a list of revoked certificates of another authority. What is revoked or not
+// pinned is so at the next handshake: a connection that is up stays.
+func LoadTLS(role Role, files Files) (*tls.Config, error) {
 	if err := role.validate(); err != nil {
 		return nil, err
 	}
-	src := &source{role: role, ca: ca, cert: cert, key: key}
+	pins, err := parsePins(files.Pins)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{role: role, files: files, pins: pins}
 	if err := src.load(); err != nil {
 		return nil, err
 	}
@@ -43,19 +69,21 @@ func LoadTLS(role Role, ca, cert, key string) (*tls.Config, error) {
 
 // source are the files of one end. It is safe for concurrent use.
 type source struct {
-	role          Role
-	ca, cert, key string
+	role  Role
+	files Files
+	pins  pins
 
 	mu     sync.Mutex
-	stamps [3]stamp
+	stamps [4]stamp
 	now    identity
 	config *tls.Config // the server's, of now
 }
 
 // identity is what the files say.
 type identity struct {
-	cert tls.Certificate
-	pool *x509.CertPool
+	cert    tls.Certificate
+	pool    *x509.CertPool
+	revoked Revoked
 }
 
 // stamp tells whether a file has changed.
@@ -91,8 +119,8 @@ func (s *source) load() error {
 	return s.loadLocked(stamps)
 }
 
-func (s *source) loadLocked(stamps [3]stamp) error {
-	id, err := read(s.role, s.ca, s.cert, s.key, time.Now())
+func (s *source) loadLocked(stamps [4]stamp) error {
+	id, err := read(s.role, s.files, time.Now())
 	if err != nil {
 		return err
 	}
@@ -100,12 +128,17 @@ func (s *source) loadLocked(stamps [3]stamp) error {
 	return nil
 }
 
-func (s *source) look() (stamps [3]stamp, err error) {
-	for i, path := range []string{s.ca, s.cert, s.key} {
-		if path == "" {
-			return stamps, fmt.Errorf("no file given for the %s", []string{"authority's certificate", "certificate", "key"}[i])
+func (s *source) look() (stamps [4]stamp, err error) {
+	for i, f := range []struct{ what, path string }{
+		{"authority's certificate", s.files.CA}, {"certificate", s.files.Cert}, {"key", s.files.Key}, {"", s.files.CRL},
+	} {
+		if f.path == "" && f.what == "" {
+			continue
 		}
-		fi, err := os.Stat(path)
+		if f.path == "" {
+			return stamps, fmt.Errorf("no file given for the %s", f.what)
+		}
+		fi, err := os.Stat(f.path)
 		if err != nil {
 			return stamps, err
 		}
@@ -115,28 +148,40 @@ func (s *source) look() (stamps [3]stamp, err error) {
 }
 
 // read reads and checks an end's files.
-func read(role Role, ca, cert, key string, now time.Time) (identity, error) {
-	pool, err := readCA(ca, now)
+func read(role Role, files Files, now time.Time) (identity, error) {
+	authorities, err := readCA(files.CA, now)
 	if err != nil {
 		return identity{}, err
 	}
-	own, err := readPair(cert, key)
-	if err != nil {
+	id := identity{pool: x509.NewCertPool()}
+	for _, ca := range authorities {
+		id.pool.AddCert(ca)
+	}
+	if id.cert, err = readPair(files.Cert, files.Key); err != nil {
 		return identity{}, err
 	}
-	if err := checkOwn(role, own.Leaf, pool, now); err != nil {
-		return identity{}, fmt.Errorf("%s: %w", cert, err)
+	if files.CRL != "" {
+		if id.revoked, err = ReadRevoked(files.CRL, authorities); err != nil {
+			return identity{}, err
+		}
 	}
-	return identity{own, pool}, nil
+	err = checkOwn(role, id.cert.Leaf, id.pool, now)
+	if err == nil {
+		err = id.revoked.check(id.cert.Leaf)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("%s: %w", files.Cert, err)
+	}
+	return id, nil
 }
 
-func readCA(path string, now time.Time) (*x509.CertPool, error) {
+// readCA returns the authorities in a file that have not expired; there must be one.
+func readCA(path string, now time.Time) ([]*x509.Certificate, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	usable := false
+	var usable []*x509.Certificate
 	why := errors.New("there is no certificate in it")
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != pemCertificate {
@@ -152,14 +197,13 @@ func readCA(path string, now time.Time) (*x509.CertPool, error) {
 			// Another one in the file may be good.
 			why = expired(c)
 		default:
-			pool.AddCert(c)
-			usable = true
+			usable = append(usable, c)
 		}
 	}
-	if !usable {
+	if len(usable) == 0 {
 		return nil, fmt.Errorf("%s: %w", path, why)
 	}
-	return pool, nil
+	return usable, nil
 }
 
 func readPair(cert, key string) (tls.Certificate, error) {
@@ -241,7 +285,7 @@ func (e *CertificateError) Unwrap() error { return e.Err }
 func (s *source) client() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
-		ClientSessionCache: tls.NewLRUClientSessionCache(ticketCache),
+		ClientSessionCache: tickets{s, tls.NewLRUClientSessionCache(ticketCache)},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			id := s.current()
 			return &id.cert, nil
@@ -252,6 +296,21 @@ func (s *source) client() *tls.Config {
 		VerifyConnection:            s.verifyPeer,
 		DynamicRecordSizingDisabled: true,
 	}
+}
+
+// tickets keeps what resumes TLS sessions by the certificate with which they began: a resumed one counts as of that
+// certificate, and it may be revoked since it was replaced.
+type tickets struct {
+	source *source
+	cache  tls.ClientSessionCache
+}
+
+func (t tickets) Get(peer string) (*tls.ClientSessionState, bool) { return t.cache.Get(t.key(peer)) }
+
+func (t tickets) Put(peer string, state *tls.ClientSessionState) { t.cache.Put(t.key(peer), state) }
+
+func (t tickets) key(peer string) string {
+	return t.source.current().cert.Leaf.SerialNumber.String() + " " + peer
 }
 
 // server returns the accepting end's configuration.
@@ -290,7 +349,11 @@ func (s *source) verifyPeer(cs tls.ConnectionState) error {
 	if len(cs.PeerCertificates) == 0 {
 		return &CertificateError{errors.New("peer has no certificate")}
 	}
-	err := verify(cs.PeerCertificates[0], cs.PeerCertificates[1:], s.current().pool, s.role.Peer(), time.Now())
+	leaf, id := cs.PeerCertificates[0], s.current()
+	err := verify(leaf, cs.PeerCertificates[1:], id.pool, s.role.Peer(), time.Now())
+	if err == nil {
+		err = cmp.Or(id.revoked.check(leaf), s.pins.check(leaf))
+	}
 	if err != nil && !errors.As(err, new(*CertificateError)) {
 		err = &CertificateError{err}
 	}

@@ -90,45 +90,38 @@ func TestInitRefuses(t *testing.T) {
 	})
 }
 
-// paths are what LoadTLS is given.
-type paths struct{ ca, cert, key string }
-
-func in(dir, name string) paths {
-	return paths{filepath.Join(dir, "ca.crt"), filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")}
-}
-
 func TestLoadTLS(t *testing.T) {
 	dir, foreign := initDir(t, pki.Options{}), initDir(t, pki.Options{})
 	expired := initDir(t, pki.Options{Validity: time.Nanosecond, CAValidity: time.Hour})
 	dead := initDir(t, pki.Options{Validity: time.Nanosecond, CAValidity: time.Nanosecond})
 	junk := filepath.Join(t.TempDir(), "junk")
 	require.NoError(t, os.WriteFile(junk, []byte("nothing\n"), 0o600))
-	good := in(dir, "host")
+	good := pki.In(dir, pki.RoleHost)
 	for _, c := range []struct {
 		name  string
 		role  pki.Role
-		paths paths
+		files pki.Files
 		err   string
 	}{
 		{"HOST", pki.RoleHost, good, ""},
-		{"DPU", pki.RoleDPU, in(dir, "dpu"), ""},
+		{"DPU", pki.RoleDPU, pki.In(dir, pki.RoleDPU), ""},
 		{"no such role", "both", good, `role "both"`},
 		{"of the other role", pki.RoleDPU, good, `host.crt: certificate "offload host" is of role [offload://host]; want offload://dpu`},
-		{"of another authority", pki.RoleHost, paths{filepath.Join(foreign, "ca.crt"), good.cert, good.key}, "host.crt: certificate \"offload host\" is of another authority"},
-		{"of another key", pki.RoleHost, paths{good.ca, good.cert, filepath.Join(dir, "dpu.key")}, "private key does not match"},
-		{"expired", pki.RoleHost, in(expired, "host"), `host.crt: certificate "offload host" expired on`},
-		{"authority expired", pki.RoleHost, in(dead, "host"), `ca.crt: certificate "offload authority" expired on`},
-		{"an authority's as own", pki.RoleHost, paths{good.ca, good.ca, filepath.Join(dir, "ca.key")}, "has no role"},
-		{"own as an authority's", pki.RoleHost, paths{good.cert, good.cert, good.key}, "is not an authority's"},
-		{"no authority", pki.RoleHost, paths{"", good.cert, good.key}, "no file given for the authority's certificate"},
-		{"no key given", pki.RoleHost, paths{good.ca, good.cert, ""}, "no file given for the key"},
-		{"missing", pki.RoleHost, paths{good.ca, good.cert, good.key + "x"}, "no such file"},
-		{"junk authority", pki.RoleHost, paths{junk, good.cert, good.key}, "junk: there is no certificate in it"},
-		{"junk certificate", pki.RoleHost, paths{good.ca, junk, good.key}, "junk: there is no certificate in it"},
-		{"junk key", pki.RoleHost, paths{good.ca, good.cert, junk}, "junk: there is no key in it"},
+		{"of another authority", pki.RoleHost, pki.Files{CA: filepath.Join(foreign, "ca.crt"), Cert: good.Cert, Key: good.Key}, "host.crt: certificate \"offload host\" is of another authority"},
+		{"of another key", pki.RoleHost, pki.Files{CA: good.CA, Cert: good.Cert, Key: filepath.Join(dir, "dpu.key")}, "private key does not match"},
+		{"expired", pki.RoleHost, pki.In(expired, pki.RoleHost), `host.crt: certificate "offload host" expired on`},
+		{"authority expired", pki.RoleHost, pki.In(dead, pki.RoleHost), `ca.crt: certificate "offload authority" expired on`},
+		{"an authority's as own", pki.RoleHost, pki.Files{CA: good.CA, Cert: good.CA, Key: filepath.Join(dir, "ca.key")}, "has no role"},
+		{"own as an authority's", pki.RoleHost, pki.Files{CA: good.Cert, Cert: good.Cert, Key: good.Key}, "is not an authority's"},
+		{"no authority", pki.RoleHost, pki.Files{CA: "", Cert: good.Cert, Key: good.Key}, "no file given for the authority's certificate"},
+		{"no key given", pki.RoleHost, pki.Files{CA: good.CA, Cert: good.Cert, Key: ""}, "no file given for the key"},
+		{"missing", pki.RoleHost, pki.Files{CA: good.CA, Cert: good.Cert, Key: good.Key + "x"}, "no such file"},
+		{"junk authority", pki.RoleHost, pki.Files{CA: junk, Cert: good.Cert, Key: good.Key}, "junk: there is no certificate in it"},
+		{"junk certificate", pki.RoleHost, pki.Files{CA: good.CA, Cert: junk, Key: good.Key}, "junk: there is no certificate in it"},
+		{"junk key", pki.RoleHost, pki.Files{CA: good.CA, Cert: good.Cert, Key: junk}, "junk: there is no key in it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			config, err := pki.LoadTLS(c.role, c.paths.ca, c.paths.cert, c.paths.key)
+			config, err := pki.LoadTLS(c.role, c.files)
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
 				require.Nil(t, config)
@@ -172,8 +165,7 @@ func handshake(t *testing.T, l net.Listener, client, server *tls.Config) (resume
 
 func load(t *testing.T, role pki.Role, dir string) *tls.Config {
 	t.Helper()
-	p := in(dir, string(role))
-	c, err := pki.LoadTLS(role, p.ca, p.cert, p.key)
+	c, err := pki.LoadTLS(role, pki.In(dir, role))
 	require.NoError(t, err)
 	return c
 }
@@ -213,8 +205,8 @@ func TestWrongEnds(t *testing.T) {
 	dir := initDir(t, pki.Options{})
 	dpu := load(t, pki.RoleDPU, dir)
 	asServer := dpu.Clone()
-	p := in(dir, "dpu")
-	own, err := tls.LoadX509KeyPair(p.cert, p.key)
+	p := pki.In(dir, pki.RoleDPU)
+	own, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 	require.NoError(t, err)
 	asServer.Certificates = []tls.Certificate{own}
 	_, cerr, _ := handshake(t, listen(t), dpu, asServer)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,7 +78,7 @@ func certificates(t *testing.T) (host, dpu link.Security) {
 	dir := t.TempDir()
 	require.NoError(t, pki.Init(dir, pki.Options{}))
 	for role, s := range map[pki.Role]*link.Security{pki.RoleHost: &host, pki.RoleDPU: &dpu} {
-		c, err := pki.LoadTLS(role, filepath.Join(dir, pki.CACert), filepath.Join(dir, string(role)+".crt"), filepath.Join(dir, string(role)+".key"))
+		c, err := pki.LoadTLS(role, pki.In(dir, role))
 		require.NoError(t, err)
 		s.TLS = c
 	}

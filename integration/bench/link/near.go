@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"path/filepath"
 
 	"github.com/container-offload/offload/udsbridge/link"
 	"github.com/container-offload/offload/udsbridge/pki"
@@ -25,8 +24,7 @@ func protection(dir string) (s security, err error) {
 		return s, nil
 	}
 	load := func(role pki.Role) (*tls.Config, error) {
-		return pki.LoadTLS(role, filepath.Join(dir, pki.CACert),
-			filepath.Join(dir, string(role)+".crt"), filepath.Join(dir, string(role)+".key"))
+		return pki.LoadTLS(role, pki.In(dir, role))
 	}
 	host, hostErr := load(pki.RoleHost)
 	dpu, dpuErr := load(pki.RoleDPU)

@@ -84,7 +84,7 @@ func (l *lab) ways(ctx context.Context, program string) ([]way, error) {
 func (l *lab) carry(ctx context.Context) error {
 	log := slog.New(slog.DiscardHandler)
 	security := func(role pki.Role) (link.Security, error) {
-		c, err := pki.LoadTLS(role, l.path(pki.CACert), l.path(string(role)+".crt"), l.path(string(role)+".key"))
+		c, err := pki.LoadTLS(role, pki.In(l.dir, role))
 		return link.Security{TLS: c}, err
 	}
 	host, hostErr := security(pki.RoleHost)
