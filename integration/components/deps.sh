@@ -13,6 +13,7 @@ needs=(
   git:/usr/bin/git
   iproute2:/usr/sbin/ip
   iptables:/usr/sbin/iptables
+  iputils-ping:/usr/bin/ping
   kmod:/usr/sbin/modprobe
   libc6-dev:/usr/include/stdio.h
   libseccomp-dev:/usr/include/seccomp.h

@@ -121,6 +121,21 @@ func TestConnectAndDisconnect(t *testing.T) {
 	eventually(t, "1 packets received", in(client, "ping -c 1 -w 5 172.17.0.1"))
 }
 
+// A container on two networks answers from the address that was asked, through the network that leads to who has asked,
+// as one whose default gateway is on the other network does.
+func TestAnswersThroughAnotherNetwork(t *testing.T) {
+	leavesNothing(t)
+	net := network(t, "--subnet 10.208.0.0/24 -o com.docker.network.bridge.gateway_mode_ipv4=routed")
+	id := name(t, "")
+	start(t, id, "", idle)
+	must(t, "docker network connect --ip 10.208.0.7 "+net+" "+id)
+	eventually(t, "10.208.0.7/24", in(id, "ip addr show eth1"))
+	eventually(t, "1 packets received", in(id, "ping -c 1 -w 5 -I 10.208.0.7 172.17.0.1"))
+	must(t, "docker network disconnect "+net+" "+id)
+	eventually(t, "can't find device", in(id, "ip addr show eth1; true"))
+	must(t, in(id, "ping -c 1 -w 10 172.17.0.1"))
+}
+
 func TestGivenAddresses(t *testing.T) {
 	leavesNothing(t)
 	net := network(t, "--subnet 10.202.0.0/24 --gateway 10.202.0.254")

@@ -58,6 +58,27 @@ func TestStepsOfAReport(t *testing.T) {
 	}
 }
 
+func TestWhomFramesMayComeFrom(t *testing.T) {
+	look := described()
+	look.Interfaces[0].Addresses = []twin.Address{prefix("10.255.0.1/32")}
+	other := twin.Interface{ID: 8, Name: "eth1", MAC: "02:42:ac:12:00:02", Addresses: []twin.Address{prefix("172.18.0.2/16"), prefix("fd00::2/64")}}
+	look.Interfaces = append(look.Interfaces, other)
+	s, err := senderOf(look, other)
+	require.NoError(t, err)
+	require.Equal(t, steer.Sender{MAC: [6]byte{2, 0x42, 0xac, 0x12, 0, 2}, Addresses: []netip.Addr{
+		netip.MustParseAddr("172.18.0.2"), netip.MustParseAddr("fd00::2"),
+		netip.MustParseAddr("10.255.0.1"), netip.MustParseAddr("172.17.0.2"),
+	}}, s, "its own first, then those of all others")
+
+	for i := range steer.MaxAddresses {
+		look.Interfaces[1].Addresses = append(look.Interfaces[1].Addresses, prefix(fmt.Sprintf("10.0.%d.%d/8", i/256, i%256)))
+	}
+	s, err = senderOf(look, other)
+	require.NoError(t, err)
+	require.Len(t, s.Addresses, steer.MaxAddresses, "as many as there is room for")
+	require.Equal(t, other.Addresses[1].Prefix.Addr(), s.Addresses[1])
+}
+
 func TestReportsThatAreRefused(t *testing.T) {
 	var many []twin.Address
 	for i := range steer.MaxAddresses + 1 {

@@ -6,6 +6,7 @@ package dpu
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -25,8 +26,9 @@ type joined struct {
 	mtu    int
 }
 
-// join makes a port for the interface and joins both.
-func join(ctx context.Context, ns *os.File, c carrier.Carrier, i twin.Interface) (_ *joined, _ carrier.Terms, err error) {
+// join makes a port for an interface of the namespace that looks as described,
+// and joins both.
+func join(ctx context.Context, ns *os.File, c carrier.Carrier, look *twin.Namespace, i twin.Interface) (_ *joined, _ carrier.Terms, err error) {
 	name := fmt.Sprintf("%s%d", twin.CarrierPrefix, i.ID)
 	port, terms, err := c.Offer(ctx, carrier.Place{NS: ns, Name: name, MTU: i.MTU})
 	if err != nil {
@@ -38,7 +40,7 @@ func join(ctx context.Context, ns *os.File, c carrier.Carrier, i twin.Interface)
 			p.close()
 		}
 	}()
-	s, err := senderOf(i)
+	s, err := senderOf(look, i)
 	if err != nil {
 		return nil, terms, err
 	}
@@ -52,9 +54,9 @@ func join(ctx context.Context, ns *os.File, c carrier.Carrier, i twin.Interface)
 	return p, terms, nil
 }
 
-// change takes over how the interface has changed.
-func (p *joined) change(ns *os.File, i twin.Interface) error {
-	s, err := senderOf(i)
+// change takes over how the namespace and the interface in it have changed.
+func (p *joined) change(ns *os.File, look *twin.Namespace, i twin.Interface) error {
+	s, err := senderOf(look, i)
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", i.Name, err)
 	}
@@ -80,19 +82,28 @@ func (p *joined) close() {
 	p.port.Close()
 }
 
-// senderOf returns whom frames of an interface may come from.
-func senderOf(i twin.Interface) (steer.Sender, error) {
+// senderOf returns whom frames of an interface may come from. A container with
+// several networks answers through whichever its routes name, from the address
+// that was asked: any address of the namespace may be the source. Those of the
+// interface itself come first, and must all have room.
+func senderOf(look *twin.Namespace, i twin.Interface) (steer.Sender, error) {
 	mac, err := twin.ParseMAC(i.MAC)
 	if err != nil {
 		return steer.Sender{}, err
 	}
 	s := steer.Sender{MAC: mac}
 	seen := map[netip.Addr]bool{}
-	for _, a := range i.Addresses {
-		if addr := a.Prefix.Addr(); !seen[addr] {
-			seen[addr] = true
-			s.Addresses = append(s.Addresses, addr)
+	take := func(addresses []twin.Address, most int) {
+		for _, a := range addresses {
+			if addr := a.Prefix.Addr(); !seen[addr] && len(s.Addresses) < most {
+				seen[addr] = true
+				s.Addresses = append(s.Addresses, addr)
+			}
 		}
+	}
+	take(i.Addresses, math.MaxInt)
+	for _, other := range look.Interfaces {
+		take(other.Addresses, steer.MaxAddresses)
 	}
 	return s, nil
 }

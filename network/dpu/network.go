@@ -207,12 +207,12 @@ func (n *Network) offer(ctx context.Context, now *twin.Namespace) (fresh map[uin
 			continue
 		}
 		if p, ok := n.ports[i.ID]; ok {
-			if err := p.change(n.o.NS, i); err != nil {
+			if err := p.change(n.o.NS, now, i); err != nil {
 				return fresh, nil, err
 			}
 			continue
 		}
-		p, terms, err := join(ctx, n.o.NS, n.o.Carrier, i)
+		p, terms, err := join(ctx, n.o.NS, n.o.Carrier, now, i)
 		if err != nil {
 			return fresh, nil, fmt.Errorf("interface %s: %w", i.Name, err)
 		}

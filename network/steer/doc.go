@@ -11,8 +11,9 @@
 //
 // Outward, on the carrier's device: what comes from the container leaves
 // through the interface if it says truthfully who sent it. The HOST is not
-// trusted, so a frame with another MAC or IP address than the interface has is
-// dropped here, and so is what speaks for a router or a bridge.
+// trusted, so a frame with another MAC than the interface has, or another IP address
+// than the namespace has, is dropped here, and so is what speaks for a router or a
+// bridge.
 //
 // The programs are functions of what they must know, and are replaced as a
 // whole when that changes.

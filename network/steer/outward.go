@@ -16,7 +16,8 @@ const MaxAddresses = 256
 // Sender is who the frames of a container may come from.
 type Sender struct {
 	MAC [6]byte
-	// Addresses are its IPv4 and IPv6 addresses, up to [MaxAddresses].
+	// Addresses are its IPv4 and IPv6 addresses on whatever interface, up to
+	// [MaxAddresses].
 	Addresses []netip.Addr
 }
 
