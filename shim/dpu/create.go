@@ -180,8 +180,8 @@ func (s *Service) translate(t *task, r *taskapi.CreateTaskRequest, runcOptions [
 	tr := &translation{
 		bundle:  r.Bundle,
 		resolve: pathrule.Resolve,
-		export: func(p pathrule.Place) (wire.Ref, error) {
-			ref, remove, err := s.files.add(p)
+		export: func(p pathrule.Place, below bool) (wire.Ref, error) {
+			ref, remove, err := s.files.add(p, below)
 			if err != nil {
 				return "", err
 			}

@@ -35,8 +35,9 @@ func newExports(log *slog.Logger) *exports {
 	return &exports{log: log, server: server.New(server.Options{Logger: log}), sockets: map[string]string{}}
 }
 
-// add exports one place. The returned function takes it back.
-func (e *exports) add(p pathrule.Place) (wire.Ref, func(), error) {
+// add exports one place, with what is mounted below it or without. The returned
+// function takes it back.
+func (e *exports) add(p pathrule.Place, below bool) (wire.Ref, func(), error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	name := strconv.Itoa(e.next)
@@ -45,7 +46,7 @@ func (e *exports) add(p pathrule.Place) (wire.Ref, func(), error) {
 		e.sockets[name] = p.DPU
 		return wire.SocketRef(name), func() { e.removeSocket(name) }, nil
 	}
-	err := e.server.Add(server.Export{Name: name, Path: p.DPU, ReadOnly: p.ReadOnly, CrossMounts: true})
+	err := e.server.Add(server.Export{Name: name, Path: p.DPU, ReadOnly: p.ReadOnly, CrossMounts: below})
 	if err != nil {
 		return "", nil, fmt.Errorf("export %s: %w", p.DPU, err)
 	}

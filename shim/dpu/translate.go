@@ -24,8 +24,10 @@ import (
 type translation struct {
 	bundle  string
 	resolve func(path string) (pathrule.Place, error)
-	export  func(pathrule.Place) (wire.Ref, error)
-	owner   func(name, path string) (shadow.Entry, error)
+	// export has the HOST reach a place, with what is mounted below it or
+	// without.
+	export func(p pathrule.Place, below bool) (wire.Ref, error)
+	owner  func(name, path string) (shadow.Entry, error)
 	// own tells whether the namespace at path is the DPU's own.
 	own func(name, path string) (bool, error)
 	// size returns how much the file system at path can hold, in bytes.
@@ -82,7 +84,7 @@ func (tr *translation) mount(spec *specs.Spec, m *specs.Mount) error {
 			return nil
 		}
 	}
-	m.Source, err = tr.place(place)
+	m.Source, err = tr.place(place, slices.Contains(m.Options, "rbind"))
 	return err
 }
 
@@ -92,11 +94,12 @@ func (tr *translation) path(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return tr.place(place)
+	return tr.place(place, true)
 }
 
-// place returns what stands for a resolved path in the HOST's spec.
-func (tr *translation) place(place pathrule.Place) (string, error) {
+// place returns what stands for a resolved path in the HOST's spec. below tells
+// whether what is mounted below it belongs to it.
+func (tr *translation) place(place pathrule.Place, below bool) (string, error) {
 	switch {
 	case place.Host != "":
 		return place.Host, nil
@@ -104,7 +107,7 @@ func (tr *translation) place(place pathrule.Place) (string, error) {
 		// A device is the machine's it is used on.
 		return place.DPU, nil
 	}
-	ref, err := tr.export(place)
+	ref, err := tr.export(place, below)
 	return string(ref), err
 }
 

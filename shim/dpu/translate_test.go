@@ -40,9 +40,12 @@ func testTranslation() *translation {
 			}
 			return place, nil
 		},
-		export: func(p pathrule.Place) (wire.Ref, error) {
+		export: func(p pathrule.Place, below bool) (wire.Ref, error) {
 			if p.Kind == pathrule.Socket {
 				return wire.SocketRef("s"), nil
+			}
+			if below {
+				return wire.ExportRef("tree"), nil
 			}
 			return wire.ExportRef("e"), nil
 		},
@@ -65,7 +68,8 @@ func TestMountSources(t *testing.T) {
 	}{
 		{"path of the HOST", specs.Mount{Type: "bind", Source: "/run/offload/host/snapshots/7"}, "/run/offload/tree/snapshots/7"},
 		{"path of the DPU", specs.Mount{Type: "bind", Source: "/etc/hosts"}, string(wire.ExportRef("e"))},
-		{"bind by option", specs.Mount{Type: "none", Source: "/etc/hosts", Options: []string{"rbind"}}, string(wire.ExportRef("e"))},
+		{"bind by option", specs.Mount{Type: "none", Source: "/etc/hosts", Options: []string{"rbind"}}, string(wire.ExportRef("tree"))},
+		{"bind of one mount", specs.Mount{Type: "bind", Source: "/etc/hosts", Options: []string{"bind", "ro"}}, string(wire.ExportRef("e"))},
 		{"relative to the bundle", specs.Mount{Type: "bind", Source: "data"}, string(wire.ExportRef("e"))},
 		{"device", specs.Mount{Type: "bind", Source: "/dev/null"}, "/dev/null"},
 		{"socket", specs.Mount{Type: "bind", Source: "/run/docker.sock"}, string(wire.SocketRef("s"))},

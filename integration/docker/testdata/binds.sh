@@ -11,3 +11,9 @@ docker run -d --name wait -v $PWD/dir:/d busybox sh -c 'until test -f /d/flag; d
 echo raised > dir/flag; docker wait wait; docker logs wait
 docker run --rm -v $PWD/dir:/d -u 1234 busybox sh -c 'touch /d/mine 2>&1; echo $?'
 docker run --rm -v $PWD/dir:/d busybox sh -c 'mv /d/f /d/sub/f2; ln /d/sub/f2 /d/hard; stat -c %h /d/hard; ln -s nowhere /d/soft; readlink /d/soft'; find dir | sort
+
+mkdir -p tree/below; mount -t tmpfs none tree/below; echo covering > tree/below/f
+docker run --rm --mount type=bind,src=$PWD/tree,dst=/d busybox find /d
+docker run --rm --mount type=bind,src=$PWD/tree,dst=/d,bind-recursive=disabled busybox sh -c 'find /d; touch /d/made'; ls tree
+docker run --rm --mount type=bind,src=$PWD/tree,dst=/d,bind-recursive=disabled,readonly busybox sh -c 'touch /d/x /d/below/x 2>&1'
+umount tree/below
