@@ -55,7 +55,7 @@ func (s *Service) reserve(id string) error {
 }
 
 func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *task, err error) {
-	t := &task{id: r.ID, bundle: r.Bundle, rootfs: r.Rootfs, execs: map[string]*processIO{}, exited: make(chan struct{})}
+	t := newTask(r.ID, r.Bundle, r.Rootfs)
 	defer func() {
 		if err != nil {
 			t.release()
@@ -98,6 +98,7 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if _, err := s.host.task.Create(ctx, req); err != nil {
 		return nil, s.host.explain(err)
 	}
+	close(t.created)
 	if err := t.hooks.run(ctx, createRuntime, t.state(specs.StateCreating)); err != nil {
 		_, delErr := s.host.task.Delete(context.WithoutCancel(ctx), &taskapi.DeleteRequest{ID: r.ID})
 		if delErr != nil {
@@ -163,6 +164,7 @@ func (s *Service) startShadow(t *task) error {
 	}
 	t.shadow = sh
 	t.undo = append(t.undo, sh.Stop)
+	go s.passKillOn(t)
 	if err := shareSysctls(t); err != nil {
 		s.log.Debug("share sysctls with the shadow", "task", t.id, "error", err)
 	}
@@ -172,6 +174,24 @@ func (s *Service) startShadow(t *task) error {
 	}
 	t.undo = append(t.undo, forget)
 	return nil
+}
+
+// passKillOn kills the task as somebody on the DPU kills its shadow, whose pid is
+// the task's here.
+func (s *Service) passKillOn(t *task) {
+	signal := t.shadow.AwaitKill()
+	if signal == 0 {
+		return
+	}
+	select {
+	case <-t.created:
+	case <-t.released:
+		return
+	}
+	_, err := s.host.task.Kill(context.Background(), &taskapi.KillRequest{ID: t.id, Signal: uint32(signal)})
+	if err != nil && !errdefs.IsNotFound(wire.Native(err)) {
+		s.log.Warn("pass a signal on to the task", "task", t.id, "signal", signal, "error", err)
+	}
 }
 
 // translate returns the request as the HOST half gets it.

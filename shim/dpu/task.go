@@ -29,6 +29,11 @@ type task struct {
 	// execExits are the exits of added processes that are yet to be told.
 	execExits sync.WaitGroup
 
+	// created is closed once the HOST has the task, released once it is given up
+	// here.
+	created, released chan struct{}
+	releasedOnce      sync.Once
+
 	// network, if not nil, gives up the task's network.
 	network func()
 
@@ -40,6 +45,13 @@ type task struct {
 }
 
 func (t *task) pid() uint32 { return uint32(t.shadow.Pid()) }
+
+func newTask(id, bundle string, rootfs []*apitypes.Mount) *task {
+	return &task{
+		id: id, bundle: bundle, rootfs: rootfs, execs: map[string]*processIO{},
+		exited: make(chan struct{}), created: make(chan struct{}), released: make(chan struct{}),
+	}
+}
 
 func (t *task) stdio(execID string) *processIO {
 	t.mu.Lock()
@@ -136,6 +148,7 @@ func (t *task) release() {
 	undo := t.undo
 	t.undo = nil
 	t.mu.Unlock()
+	t.releasedOnce.Do(func() { close(t.released) })
 	for _, p := range execs {
 		p.abort()
 	}

@@ -26,9 +26,10 @@ type Namespaces struct {
 
 // Shadow is a running shadow process. Its methods may be called concurrently.
 type Shadow struct {
-	cmd   *exec.Cmd
-	alive *os.File
-	once  sync.Once
+	cmd    *exec.Cmd
+	alive  *os.File
+	once   sync.Once
+	killed syscall.Signal
 }
 
 // Start makes a shadow whose command line is name. It lives until [Shadow.Stop]
@@ -74,6 +75,28 @@ func (s *Shadow) Stop() {
 		// The exit status says nothing: the shadow was told to end.
 		_ = s.cmd.Wait()
 	})
+}
+
+// AwaitKill returns once the shadow has ended: with the signal that somebody has
+// killed it by, or 0 if that was [Shadow.Stop]. It costs no thread.
+func (s *Shadow) AwaitKill() syscall.Signal {
+	if raw, err := s.alive.SyscallConn(); err == nil {
+		// The pipe that keeps the shadow alive breaks when it ends. Stop, which
+		// closes this end, makes this fail.
+		_ = raw.Write(func(fd uintptr) bool {
+			look := []unix.PollFd{{Fd: int32(fd)}} // only for POLLERR
+			_, err := unix.Poll(look, 0)
+			return err == nil && look[0].Revents&unix.POLLERR != 0
+		})
+	}
+	s.once.Do(func() {
+		s.alive.Close()
+		_ = s.cmd.Wait()
+		if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			s.killed = status.Signal()
+		}
+	})
+	return s.killed
 }
 
 // startIn starts cmd from a thread that has entered the namespaces at paths.

@@ -64,6 +64,22 @@ func TestShadowJoinsANamespace(t *testing.T) {
 	require.NotEqual(t, own, got, "this process must not have moved")
 }
 
+func TestWhoHasEndedAShadow(t *testing.T) {
+	ended := make(chan unix.Signal)
+	for _, signal := range []unix.Signal{unix.SIGKILL, unix.SIGTERM} {
+		s := start(t, Namespaces{})
+		go func() { ended <- s.AwaitKill() }()
+		require.NoError(t, unix.Kill(s.Pid(), signal))
+		require.Equal(t, signal, <-ended)
+		require.Error(t, unix.Kill(s.Pid(), 0), "reaped")
+	}
+	s := start(t, Namespaces{})
+	go func() { ended <- s.AwaitKill() }()
+	s.Stop()
+	require.Zero(t, <-ended)
+	require.Zero(t, s.AwaitKill(), "asked afterwards")
+}
+
 func TestShadowIsSmallAndNamed(t *testing.T) {
 	s := start(t, Namespaces{})
 	require.Eventually(t, func() bool { // the child has not executed the program yet
