@@ -225,7 +225,7 @@ func reachable(socket string) bool {
 // await waits for a condition.
 func (r *rig) await(what string, ok func() bool) {
 	r.t.Helper()
-	require.Eventually(r.t, ok, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(r.t, ok, time.Minute, 5*time.Millisecond, what)
 }
 
 // start begins a daemon, and returns it. It is killed in the end.

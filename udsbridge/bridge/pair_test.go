@@ -133,14 +133,14 @@ func (p *pair) connect(network string) (client, server *net.UnixConn) {
 	require.NoError(p.t, err)
 	for _, c := range []*net.UnixConn{client, server} {
 		p.t.Cleanup(func() { c.Close() })
-		require.NoError(p.t, c.SetDeadline(time.Now().Add(30*time.Second)))
+		require.NoError(p.t, c.SetDeadline(time.Now().Add(time.Minute)))
 	}
 	return client, server
 }
 
 func eventually(t testing.TB, f func() bool, what string, args ...any) {
 	t.Helper()
-	require.Eventuallyf(t, f, 20*time.Second, 2*time.Millisecond, what, args...)
+	require.Eventuallyf(t, f, time.Minute, 2*time.Millisecond, what, args...)
 }
 
 // shortDir returns a temporary directory whose path leaves room in a socket's

@@ -42,7 +42,7 @@ func passFile(t testing.TB, from, to *net.UnixConn, f *os.File) *os.File {
 	require.NoError(t, unix.SetNonblock(fds[0], true))
 	out := os.NewFile(uintptr(fds[0]), "received")
 	t.Cleanup(func() { out.Close() })
-	_ = out.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = out.SetDeadline(time.Now().Add(time.Minute))
 	return out
 }
 
@@ -119,7 +119,7 @@ func TestPassFIFO(t *testing.T) {
 		_, err = theirs.WriteString("through")
 		require.NoError(t, err)
 		theirs.Close()
-		require.NoError(t, r.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, r.SetDeadline(time.Now().Add(time.Minute)))
 		got, err := io.ReadAll(r)
 		require.NoError(t, err)
 		assert.Equal(t, "through", string(got))
@@ -155,7 +155,7 @@ func asConn(t testing.TB, f *os.File) *net.UnixConn {
 	require.NoError(t, err)
 	f.Close()
 	t.Cleanup(func() { c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	return c.(*net.UnixConn)
 }
 
@@ -172,7 +172,7 @@ func TestPassTCP(t *testing.T) {
 		s, err := l.Accept()
 		require.NoError(t, err)
 		defer s.Close()
-		require.NoError(t, s.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, s.SetDeadline(time.Now().Add(time.Minute)))
 		theirs := asConn(t, passFile(t, from, to, f))
 		_, err = theirs.Write([]byte("over tcp"))
 		require.NoError(t, err)
@@ -287,7 +287,7 @@ func TestPassTerminal(t *testing.T) {
 		require.NoError(t, set(slave, plainTerminal(t), 0))
 		dup, err := unix.FcntlInt(mine.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		require.NoError(t, err)
-		require.NoError(t, user.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, user.SetDeadline(time.Now().Add(time.Minute)))
 
 		theirs := passFile(t, from, to, os.NewFile(uintptr(dup), "dup"))
 		fd := int(theirs.Fd())

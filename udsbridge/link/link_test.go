@@ -160,11 +160,16 @@ func TestEcho(t *testing.T) {
 // checkEcho sends more than any buffer holds and expects it back, then the end.
 func checkEcho(t *testing.T, d *link.Dialer) {
 	t.Helper()
+	checkEchoOf(t, d, 8<<20)
+}
+
+func checkEchoOf(t *testing.T, d *link.Dialer, size int) {
+	t.Helper()
 	conn, err := d.Dial(t.Context(), podTarget)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	data := make([]byte, 8<<20)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	data := make([]byte, size)
 	_, _ = rand.Read(data)
 	written := make(chan error, 1)
 	go func() {

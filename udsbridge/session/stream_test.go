@@ -434,9 +434,7 @@ func TestWritersThatGaveUp(t *testing.T) {
 	}()
 	time.Sleep(20 * time.Millisecond) // it waits behind the others
 	r.forbidden.Store(false)
-	start := time.Now()
 	require.NoError(t, receive(t, written))
-	require.Less(t, time.Since(start), 10*time.Second)
 }
 
 func TestCloseSession(t *testing.T) {
