@@ -14,6 +14,7 @@
 //     snapshots.Snapshotter;
 //   - differ: the DPU's side of unpacking and diffing, a containerd
 //     diff.Applier and diff.Comparer;
+//   - blobs: where the DPU's side of unpacking reads layers from;
 //   - proxy: both of them as gRPC services for containerd's proxy plugins;
 //   - builtin: both of them as plugins linked into a containerd;
 //   - plugintest: a link inside one process, for tests only.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	introspection "github.com/containerd/containerd/api/services/introspection/v1"
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
 	leaseproxy "github.com/containerd/containerd/v2/core/leases/proxy"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/container-offload/offload/agent"
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/plugins/blobs"
 	"github.com/container-offload/offload/plugins/differ"
 	"github.com/container-offload/offload/plugins/proxy"
 	"github.com/container-offload/offload/plugins/snapshotter"
@@ -104,7 +106,8 @@ func (d *Daemon) servePlugins(ctx context.Context, about *agent.Serving) error {
 		return err
 	}
 	defer sn.Close()
-	df, err := differ.New(d.host.pluginStream, contentproxy.NewContentStore(d.containerd), differ.Options{
+	layers := blobs.New(contentproxy.NewContentStore(d.containerd), introspection.NewIntrospectionClient(d.containerd))
+	df, err := differ.New(d.host.pluginStream, layers, differ.Options{
 		Root: d.cfg.RemoteFS.Mountpoint, Leases: leaseproxy.NewLeaseManager(leasesapi.NewLeasesClient(d.containerd)),
 	})
 	if err != nil {

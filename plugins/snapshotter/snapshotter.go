@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -40,6 +41,7 @@ type Snapshotter struct {
 	root  string
 	ready func(context.Context) error
 	link  *connection
+	known known
 }
 
 var (
@@ -59,8 +61,13 @@ func New(open wire.Open, opts Options) (*Snapshotter, error) {
 	return s, nil
 }
 
-// Stat tells what is known of a snapshot.
+// Stat tells what is known of a snapshot. It may be some seconds old, but not older than what was last done to that
+// snapshot here.
 func (s *Snapshotter) Stat(ctx context.Context, key string) (snapshots.Info, error) {
+	info, changes, ok := s.known.get(key, time.Now())
+	if ok {
+		return info, nil
+	}
 	var r *snapshotsapi.StatSnapshotResponse
 	err := s.link.call(ctx, func(ctx context.Context, c snapshotsapi.TTRPCSnapshotsClient, _ bool) (err error) {
 		r, err = c.Stat(ctx, &snapshotsapi.StatSnapshotRequest{Key: key})
@@ -69,11 +76,15 @@ func (s *Snapshotter) Stat(ctx context.Context, key string) (snapshots.Info, err
 	if err != nil {
 		return snapshots.Info{}, about("stat snapshot", key, err)
 	}
-	return namedInfo(key, r.GetInfo())
+	if info, err = namedInfo(key, r.GetInfo()); err == nil {
+		s.known.put(info, changes, time.Now())
+	}
+	return info, err
 }
 
 // Update changes a snapshot's labels, all of them or those in fieldpaths.
 func (s *Snapshotter) Update(ctx context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
+	defer s.known.change(info.Name)()
 	var r *snapshotsapi.UpdateSnapshotResponse
 	err := s.link.call(ctx, func(ctx context.Context, c snapshotsapi.TTRPCSnapshotsClient, _ bool) (err error) {
 		r, err = c.Update(ctx, &snapshotsapi.UpdateSnapshotRequest{
@@ -133,6 +144,7 @@ func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 	if err != nil {
 		return nil, err
 	}
+	defer s.known.change(key)()
 	var answer interface{ GetMounts() []*mountProto }
 	err = s.link.call(ctx, func(ctx context.Context, c snapshotsapi.TTRPCSnapshotsClient, again bool) (err error) {
 		if kind == snapshots.KindView {
@@ -175,6 +187,8 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
+	defer s.known.change(key)()
+	defer s.known.change(name)()
 	err = s.link.call(ctx, func(ctx context.Context, c snapshotsapi.TTRPCSnapshotsClient, again bool) error {
 		_, err := c.Commit(ctx, &snapshotsapi.CommitSnapshotRequest{Name: name, Key: key, Parent: base.Parent, Labels: base.Labels})
 		if again && err != nil && s.committed(ctx, c, name, key) {
@@ -205,6 +219,7 @@ func (s *Snapshotter) committed(ctx context.Context, c snapshotsapi.TTRPCSnapsho
 
 // Remove forgets a snapshot.
 func (s *Snapshotter) Remove(ctx context.Context, key string) error {
+	defer s.known.change(key)()
 	err := s.link.call(ctx, func(ctx context.Context, c snapshotsapi.TTRPCSnapshotsClient, again bool) error {
 		_, err := c.Remove(ctx, &snapshotsapi.RemoveSnapshotRequest{Key: key})
 		if again && errdefs.IsNotFound(remote(err)) {
