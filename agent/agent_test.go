@@ -26,6 +26,7 @@ import (
 	"github.com/container-offload/offload/agent/host"
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/ctl"
+	"github.com/container-offload/offload/machine"
 	"github.com/container-offload/offload/shim/shadow"
 	"github.com/container-offload/offload/status"
 )
@@ -321,7 +322,7 @@ func TestViews(t *testing.T) {
 	p.runHost(t)
 	p.runDPU(t)
 	p.report(t, up)
-	for export, path := range map[string]string{"proc": "/proc", "cgroup": "/sys/fs/cgroup"} {
+	for export, path := range map[string]string{"proc": "/proc", "cgroup": "/sys/fs/cgroup", "machine": "/machine"} {
 		code, _, errs := p.offloadctl(t, "mount", "add", export, path, p.dir+"/view-"+export, "--read-only")
 		require.Zero(t, code, errs)
 	}
@@ -333,6 +334,11 @@ func TestViews(t *testing.T) {
 	meminfo, err := os.ReadFile(p.dir + "/view-proc/meminfo")
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(string(meminfo), "MemTotal:"), "%.60q", meminfo)
+	kernel, _, err := machine.Read(p.dir + "/view-machine")
+	require.NoError(t, err)
+	own, err := machine.Local()
+	require.NoError(t, err)
+	assert.Equal(t, own, kernel)
 }
 
 func TestNoViews(t *testing.T) {

@@ -69,8 +69,8 @@ type Shim struct {
 
 // Views are what daemons on the DPU are shown of this machine.
 type Views struct {
-	// Enabled exports /proc as "proc" and /sys/fs/cgroup as "cgroup",
-	// read-only.
+	// Enabled exports /proc as "proc", /sys/fs/cgroup as "cgroup" and a description
+	// of this machine as "machine", read-only.
 	Enabled bool `toml:"enabled"`
 }
 
@@ -80,6 +80,7 @@ const treeExport = "tree"
 // reservedExports are the names of exports that are not in a file.
 var reservedExports = map[string]string{
 	treeExport: "the snapshots' tree", "proc": "this machine's /proc", "cgroup": "this machine's /sys/fs/cgroup",
+	"machine": "what this machine is",
 }
 
 // maxWarm bounds shim.warm; a waiting shim holds several MiB of memory.

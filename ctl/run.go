@@ -26,8 +26,11 @@ func runCommand() *cobra.Command {
 		Long: `Become the given daemon, in a mount namespace of its own in which files of the HOST lie
 over those of the DPU: /proc/stat, /proc/meminfo, /proc/sys/kernel/threads-max, the
 processors and memory nodes that containers may be bound to and, if the HOST has
-version 2 of control groups, its list of controllers. What the daemon mounts is seen by everybody as before. PATH begins with links that run ps and runc on
-the HOST, as far as rexec and offload-runc are installed.
+version 2 of control groups, its list of controllers. /etc/os-release is a copy of the
+HOST's. The daemon's own calls of uname(2) and sched_getaffinity(2) are answered with the
+HOST's kernel and number of processors. What the daemon mounts is seen by everybody as
+before. PATH begins with links that run ps and runc on the HOST, as far as rexec and
+offload-runc are installed.
 
 A helper keeps the HOST's files there until the daemon ends; then nothing is left. If
 the link is lost for longer than link.resume_timeout the daemon sees the DPU's files

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"github.com/container-offload/offload/agent"
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/machine"
 	"github.com/container-offload/offload/plugins/store"
 	"github.com/container-offload/offload/remotefs/server"
 	"github.com/container-offload/offload/shim/launcher"
@@ -171,7 +173,12 @@ var views = []server.Export{
 }
 
 func (a *Agent) exportViews() error {
-	for _, e := range views {
+	// What it says is true until this machine's next boot, or the next start.
+	about := filepath.Join(a.cfg.State.Dir, machine.Export)
+	if err := machine.Write(about); err != nil {
+		return err
+	}
+	for _, e := range append(slices.Clone(views), server.Export{Name: machine.Export, Path: about, ReadOnly: true}) {
 		if err := a.files.Add(e); err != nil {
 			return fmt.Errorf("export %s: %w", e.Path, err)
 		}

@@ -18,6 +18,9 @@ const (
 	binDir    = anchor + "/bin"
 	procDir   = anchor + "/proc"
 	cgroupDir = anchor + "/cgroup"
+	aboutDir  = anchor + "/machine"
+	// osRelease lies over /etc/os-release and is a copy of the HOST's.
+	osRelease = anchor + "/os-release"
 )
 
 // cgroupRoot is where control groups are mounted.

@@ -12,11 +12,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/ctl/view/calls"
+	"github.com/container-offload/offload/machine"
 	"github.com/container-offload/offload/remotefs/client"
 	"github.com/container-offload/offload/udsbridge/hostlink"
 	"github.com/container-offload/offload/udsbridge/session"
@@ -26,6 +29,7 @@ import (
 const (
 	lifeFD = 3 // a pidfd of the daemon
 	tellFD = 4 // where to say that the files are there
+	callFD = 5 // where the listener of the daemon's calls comes from
 )
 
 // filesService is the agent's service that serves files.
@@ -51,6 +55,7 @@ func Keep(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 		defer cancel()
 		awaitEnd(int(life.Fd()))
 	}()
+	daemon := os.Getppid()
 	k, err := newKeeper(cfg, log)
 	if err == nil {
 		defer k.host.Close()
@@ -66,8 +71,22 @@ func Keep(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 	if err := errors.Join(err, tellErr, tell.Close()); err != nil {
 		return err
 	}
+	go k.answerCalls(os.NewFile(callFD, "listener"), daemon)
 	k.keep(ctx)
 	return nil
+}
+
+// answerCalls answers the daemon's calls until it has ended, or says why it can't.
+func (k *keeper) answerCalls(from *os.File, daemon int) {
+	listener, err := calls.Receive(from)
+	from.Close()
+	if err == nil {
+		defer listener.Close() // then no call waits for an answer
+		err = calls.Serve(listener, daemon, k.kernel.Load)
+	}
+	if err != nil {
+		k.log.Warn("the daemon sees this machine's kernel and number of processors", "error", err)
+	}
 }
 
 // awaitEnd returns when the process of a pidfd has ended.
@@ -84,6 +103,9 @@ func awaitEnd(pidfd int) {
 type keeper struct {
 	host *hostlink.Keeper
 	log  *slog.Logger
+
+	// kernel is what the HOST has last said it has.
+	kernel atomic.Pointer[machine.Kernel]
 
 	mounts []*client.FS
 	bound  []string // in the order in which they were bound
@@ -107,7 +129,7 @@ func (k *keeper) show(ctx context.Context) (err error) {
 			k.hide()
 		}
 	}()
-	if err := k.mount(ctx, "proc", "/proc", procDir); err != nil {
+	if err := k.mount(ctx, "proc", "host:/proc", procDir); err != nil {
 		return err
 	}
 	for _, name := range procFiles {
@@ -115,18 +137,41 @@ func (k *keeper) show(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := k.mount(ctx, "cgroup", cgroupRoot, cgroupDir); err != nil {
+	if err := k.mount(ctx, "cgroup", "host:"+cgroupRoot, cgroupDir); err != nil {
 		return err
 	}
 	if err := k.showControllers(); err != nil {
 		return err
 	}
-	return k.showCPUSets()
+	if err := k.showCPUSets(); err != nil {
+		return err
+	}
+	return k.showMachine(ctx)
 }
 
-func (k *keeper) mount(ctx context.Context, export, path, dir string) error {
+// showMachine has the daemon see the HOST's kernel, number of processors and
+// operating system. They are kept while the HOST is away.
+func (k *keeper) showMachine(ctx context.Context) error {
+	if err := k.mount(ctx, machine.Export, machine.Export, aboutDir); err != nil {
+		return err
+	}
+	kernel, release, err := machine.Read(aboutDir)
+	if err != nil {
+		return err
+	}
+	k.kernel.Store(&kernel)
+	if len(release) == 0 {
+		return nil
+	}
+	if err := os.WriteFile(osRelease, release, 0o644); err != nil {
+		return fmt.Errorf("show the HOST's operating system: %w", err)
+	}
+	return nil
+}
+
+func (k *keeper) mount(ctx context.Context, export, source, dir string) error {
 	m, err := client.Mount(ctx, func(ctx context.Context) (net.Conn, error) { return k.host.Open(ctx, filesService, nil) }, dir,
-		client.Options{Source: "host:" + path, Export: export, ReadOnly: true, Small: true, Cache: client.CacheNone, Logger: k.log})
+		client.Options{Source: source, Export: export, ReadOnly: true, Small: true, Cache: client.CacheNone, Logger: k.log})
 	if err != nil {
 		return err
 	}
@@ -213,6 +258,7 @@ func (k *keeper) keep(ctx context.Context) {
 			case <-ctx.Done():
 			case <-k.mounts[0].Done():
 			case <-k.mounts[1].Done():
+			case <-k.mounts[2].Done():
 			}
 			k.hide()
 			continue

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/container-offload/offload/ctl/view/calls"
 )
 
 // Options say what to run.
@@ -49,7 +51,17 @@ func Run(o Options) error {
 	if err := furnish(links(filepath.Dir(self))); err != nil {
 		return fmt.Errorf("run %s: %w", o.Unit, err)
 	}
-	if err := startHelper(self, o); err != nil {
+	if err := coverOSRelease(); err != nil {
+		return fmt.Errorf("run %s: %w", o.Unit, err)
+	}
+	caller, err := startHelper(self, o)
+	if err != nil {
+		return fmt.Errorf("run %s: show it the HOST: %w", o.Unit, err)
+	}
+	// Where the kernel can't do this the helper says so, and the daemon sees this
+	// machine's.
+	listener, err := calls.Install()
+	if err := calls.Send(caller, listener, err); err != nil {
 		return fmt.Errorf("run %s: show it the HOST: %w", o.Unit, err)
 	}
 	err = unix.Exec(program, o.Command, environment())
@@ -111,7 +123,7 @@ func furnish(links []Link) error {
 	if err := unix.Mount("offload-view", anchor, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0711,size=64k"); err != nil {
 		return fmt.Errorf("mount a private file system on %s: %w", anchor, err)
 	}
-	for _, dir := range []string{binDir, procDir, cgroupDir} {
+	for _, dir := range []string{binDir, procDir, cgroupDir, aboutDir} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -131,6 +143,11 @@ func environment() []string {
 		path += ":" + old
 	}
 	env := []string{"PATH=" + path}
+	// Go's runtime takes the number of processors that it is shown for those that it
+	// has.
+	if os.Getenv("GOMAXPROCS") == "" {
+		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)))
+	}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "PATH=") {
 			env = append(env, v)
@@ -146,39 +163,51 @@ const ready = "ready\n"
 const maxComplaint = 4096
 
 // startHelper starts the process that keeps the HOST's files, in the calling
-// thread's namespace, and waits until they are there.
-func startHelper(self string, o Options) error {
+// thread's namespace, and waits until they are there. It returns where the process
+// awaits the listener of the daemon's calls.
+func startHelper(self string, o Options) (caller *os.File, err error) {
 	told, tell, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer told.Close()
+	caller, answerer, err := calls.Pair()
+	if err != nil {
+		tell.Close()
+		return nil, err
+	}
+	defer answerer.Close()
+	defer func() {
+		if err != nil {
+			caller.Close()
+		}
+	}()
 	// The daemon inherits nothing but its parent's standard streams: the helper
 	// has a descriptor for this process, whatever it becomes.
 	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		tell.Close()
-		return fmt.Errorf("open this process: %w", err)
+		return nil, fmt.Errorf("open this process: %w", err)
 	}
 	life := os.NewFile(uintptr(pidfd), "daemon")
 	defer life.Close()
 	cmd := exec.Command(self, o.Helper...)
 	cmd.Stderr = os.Stderr
-	cmd.ExtraFiles = []*os.File{life, tell}
+	cmd.ExtraFiles = []*os.File{life, tell, answerer}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	cmd.Dir = "/"
 	err = cmd.Start()
 	tell.Close()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	answer, err := io.ReadAll(io.LimitReader(told, maxComplaint))
 	if err == nil && string(answer) == ready {
-		return nil
+		return caller, nil
 	}
 	_ = cmd.Wait()
 	if text := strings.TrimSpace(string(answer)); text != "" {
-		return errors.New(text)
+		return nil, errors.New(text)
 	}
-	return errors.Join(err, errors.New("the helper has ended"))
+	return nil, errors.Join(err, errors.New("the helper has ended"))
 }

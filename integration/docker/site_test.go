@@ -174,6 +174,64 @@ func TestHostProcessors(t *testing.T) {
 	}
 }
 
+// TestInfo holds that dockerd says of the HOST what it would say there, and decides by it: kernel, architecture, operating
+// system and number of processors. The HOST says that it is another machine than it is, since the two of a lab are one.
+func TestInfo(t *testing.T) {
+	ours := pair[0]
+	about := shellOn(t, ours.Host, "echo /run/offload/*/machine")
+	before := shellOn(t, ours.Host, "cat "+about+"/kernel "+about+"/os-release")
+	t.Cleanup(func() {
+		kernel, release, _ := strings.Cut(before, "}")
+		for name, text := range map[string]string{"kernel": kernel + "}", "os-release": release} {
+			if err := ours.Host.WriteFile(about+"/"+name, []byte(text), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for name, text := range map[string]string{
+		"kernel":     `{"release":"6.99.0-far","version":"#1 of the HOST","machine":"riscv64","cpus":77}`,
+		"os-release": "PRETTY_NAME=\"Far Linux 9\"\nVERSION_ID=\"9\"\n",
+	} {
+		if err := ours.Host.WriteFile(about+"/"+name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &site{l: ours}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	t.Cleanup(func() {
+		if err := s.remove(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for script, want := range map[string]string{
+		"docker info -f '{{.KernelVersion}} {{.Architecture}} {{.NCPU}} {{.OperatingSystem}} {{.OSVersion}}'": "6.99.0-far riscv64 77 Far Linux 9 9",
+		"test \"$(docker info -f '{{.Name}}')\" = \"$(hostname)\" && echo the name is the DPU\\'s":            "the name is the DPU's",
+		"docker run --rm --network none --cpus 76.5 busybox echo as many as there are":                        "as many as there are",
+		"docker run --rm --network none --cpus 77.5 busybox true || true":                                     "only 77 CPUs available",
+		"test \"$(uname -r)\" != 6.99.0-far; grep PRETTY_NAME /etc/os-release | grep -c Far || true":          "0",
+	} {
+		if got := shellOn(t, ours.DPU, useSite+script); !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in %q", script, want, got)
+		}
+	}
+}
+
+// shellOn runs a script that has to succeed and returns what it prints.
+func shellOn(t *testing.T, e *lab.Env, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	out, err := e.Shell(ctx, script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // TestSystemdCgroups holds that with systemd as the driver it is systemd that is asked for a container's cgroup. A lab
 // has none, which shows that it was: both sides say so, and no cgroup is made some other way.
 func TestSystemdCgroups(t *testing.T) {
