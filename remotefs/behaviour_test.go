@@ -637,3 +637,69 @@ func TestTwoClients(t *testing.T) {
 	}
 	require.Len(t, strings.Split(strings.TrimSpace(read(t, filepath.Join(near, "log"))), "\n"), 20)
 }
+
+// TestReadAfterChange changes a small file between its open and the first read of it, by another descriptor of the same
+// mount. What came with the open is not what is there any more.
+func TestReadAfterChange(t *testing.T) {
+	far, _ := pair(t, server.Export{}, client.Options{})
+	for name, change := range map[string]func(f *os.File) error{
+		"write": func(f *os.File) error {
+			_, err := f.WriteAt([]byte("new"), 0)
+			return err
+		},
+		"truncate": func(f *os.File) error { return f.Truncate(3) },
+		"fallocate": func(f *os.File) error {
+			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 3)
+		},
+		"copy": func(f *os.File) error {
+			from, err := os.CreateTemp(far, "from")
+			if err != nil {
+				return err
+			}
+			defer from.Close()
+			if _, err := from.WriteString("new"); err != nil {
+				return err
+			}
+			n, err := unix.CopyFileRange(int(from.Fd()), new(int64), int(f.Fd()), new(int64), 3, 0)
+			if err == nil && n != 3 {
+				err = fmt.Errorf("copied %d bytes", n)
+			}
+			return err
+		},
+		"open to write": func(f *os.File) error {
+			g, err := os.OpenFile(f.Name(), os.O_WRONLY|os.O_TRUNC, 0)
+			if err != nil {
+				return err
+			}
+			_, err = g.WriteString("new")
+			return errors.Join(err, g.Close())
+		},
+		"mapped": func(f *os.File) error {
+			m, err := unix.Mmap(int(f.Fd()), 0, 3, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			if err != nil {
+				return err
+			}
+			copy(m, "new")
+			return errors.Join(unix.Msync(m, unix.MS_SYNC), unix.Munmap(m))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(far, strings.ReplaceAll(name, " ", "-"))
+			write(t, path, "old content")
+			r, err := os.Open(path) // its content comes along
+			require.NoError(t, err)
+			defer r.Close()
+			w, err := os.OpenFile(path, os.O_RDWR, 0)
+			require.NoError(t, err)
+			defer w.Close()
+			require.NoError(t, change(w))
+			want := map[string]string{"truncate": "old", "fallocate": "\x00\x00\x00 content", "open to write": "new"}[name]
+			if want == "" {
+				want = "new content"
+			}
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, want, string(got))
+		})
+	}
+}

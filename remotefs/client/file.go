@@ -4,8 +4,6 @@
 package client
 
 import (
-	"bytes"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -53,11 +51,22 @@ func (f *files) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	}
 	if c.req.Flags == wire.OpenRead && f.cache != CacheNone && f.isNew(in.NodeId) {
 		c.req.Size, c.dest = prefetch, make([]byte, prefetch)
+		asked := f.ahead.ask(in.NodeId)
+		defer func() {
+			var whole []byte
+			if c.rep.Flags&wire.OpenedWhole != 0 {
+				whole = c.rep.Data
+			}
+			f.ahead.keep(asked, c.rep.Handle, whole)
+		}()
 	}
-	if st := f.do(cancel, c); st != fuse.OK {
+	st := f.do(cancel, c)
+	if in.Flags&unix.O_TRUNC != 0 {
+		f.ahead.changed(in.NodeId)
+	}
+	if st != fuse.OK {
 		return st
 	}
-	f.keepAhead(c)
 	f.handles.Add(1)
 	changed := f.changed(in.NodeId, &c.rep.Entry.Attr)
 	out.Fh = c.rep.Handle
@@ -69,47 +78,6 @@ func (f *files) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	}
 	return fuse.OK
 }
-
-// prefetch is up to how many bytes a file's content comes with the reply to its
-// first open.
-const prefetch = 32 << 10
-
-// keepAhead keeps the whole content that came with an open for the read that
-// follows.
-func (f *files) keepAhead(c *call) {
-	if c.rep.Flags&wire.OpenedWhole == 0 || len(c.rep.Data) == 0 {
-		return
-	}
-	content := c.rep.Data
-	if len(content) < cap(content)/2 {
-		content = bytes.Clone(content)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.ahead) < maxAhead {
-		f.ahead[c.rep.Handle] = content
-	}
-}
-
-// takeAhead gives the content that came with an open to a read from the start.
-// It is given once: another read, later, may find the file changed.
-func (f *files) takeAhead(handle, offset uint64) []byte {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	content, ok := f.ahead[handle]
-	if !ok {
-		return nil
-	}
-	delete(f.ahead, handle)
-	if offset != 0 {
-		return nil
-	}
-	return content
-}
-
-// maxAhead bounds how many files' content is kept for a read that may never
-// come.
-const maxAhead = 64
 
 func (f *files) create(cancel <-chan struct{}, c *call, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	defer c.free()
@@ -141,7 +109,7 @@ func (f *files) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.
 	c := newCall(wire.OpRead, &in.InHeader)
 	defer c.free()
 	n := min(in.Size, uint32(len(buf)), wire.MaxData)
-	if content := f.takeAhead(in.Fh, in.Offset); len(content) > 0 && len(content) <= int(n) {
+	if content := f.ahead.take(in.Fh, in.Offset); len(content) > 0 && len(content) <= int(n) {
 		f.conn.read.Add(uint64(len(content)))
 		f.conn.tell(&wire.Request{Op: wire.OpAccessed, Handle: in.Fh})
 		return fuse.ReadResultData(content), fuse.OK
@@ -158,6 +126,7 @@ func (f *files) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 	c := newCall(wire.OpWrite, &in.InHeader)
 	defer c.free()
 	data = data[:min(len(data), wire.MaxData)]
+	defer f.ahead.changed(in.NodeId)
 	c.req.Handle, c.req.Offset, c.req.Data = in.Fh, in.Offset, data
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		c.req.Flags = wire.WriteKill
@@ -204,9 +173,7 @@ func (f *files) release(handle, owner uint64) {
 		return
 	}
 	f.handles.Add(-1)
-	f.mu.Lock()
-	delete(f.ahead, handle)
-	f.mu.Unlock()
+	f.ahead.take(handle, 0)
 	f.conn.tell(&wire.Request{Op: wire.OpRelease, Handle: handle, Owner: owner})
 }
 
@@ -231,6 +198,7 @@ func (f *files) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Sta
 	}
 	c := newCall(wire.OpFallocate, &in.InHeader)
 	defer c.free()
+	defer f.ahead.changed(in.NodeId)
 	c.req.Handle, c.req.Mode, c.req.Offset, c.req.Length = in.Fh, mode, in.Offset, in.Length
 	return f.do(cancel, c)
 }
@@ -255,6 +223,7 @@ func (f *files) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekO
 func (f *files) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
 	c := newCall(wire.OpCopyRange, &in.InHeader)
 	defer c.free()
+	defer f.ahead.changed(in.NodeIdOut)
 	c.req.Handle, c.req.Offset = in.FhIn, in.OffIn
 	c.req.Handle2, c.req.Offset2 = in.FhOut, in.OffOut
 	c.req.Length = min(in.Len, 1<<30)

@@ -32,10 +32,11 @@ type files struct {
 	// does not wait for the server.
 	mounting atomic.Pointer[wire.Attr]
 
+	ahead ahead
+
 	mu          sync.Mutex
 	seen        map[uint64]seen
-	ahead       map[uint64][]byte // by handle: content that came with the open
-	dirs        map[uint64]*dir   // by handle: names that came with others
+	dirs        map[uint64]*dir // by handle: names that came with others
 	changedDirs map[uint64]recent
 	plain       map[uint64]time.Time
 	lockers     map[locker]bool // owners that may have locks
@@ -46,7 +47,7 @@ func newFiles(c *conn, opts Options) *files {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), conn: c, cache: opts.Cache,
 		attrTimeout: timeout(opts.AttrTimeout, time.Second), entryTimeout: timeout(opts.EntryTimeout, time.Second),
 		negativeTimeout: timeout(opts.NegativeTimeout, 0),
-		seen:            map[uint64]seen{}, ahead: map[uint64][]byte{}, dirs: map[uint64]*dir{}, lockers: map[locker]bool{}, changedDirs: map[uint64]recent{}, plain: map[uint64]time.Time{},
+		seen:            map[uint64]seen{}, dirs: map[uint64]*dir{}, lockers: map[locker]bool{}, changedDirs: map[uint64]recent{}, plain: map[uint64]time.Time{},
 	}
 }
 
@@ -168,7 +169,11 @@ func (f *files) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 	set.Mode, set.UID, set.GID, set.Size = in.Mode, in.Uid, in.Gid, in.Size
 	set.Atime = wire.Time{Sec: int64(in.Atime), Nsec: in.Atimensec}
 	set.Mtime = wire.Time{Sec: int64(in.Mtime), Nsec: in.Mtimensec}
-	if st := f.do(cancel, c); st != fuse.OK {
+	st := f.do(cancel, c)
+	if in.Valid&fuse.FATTR_SIZE != 0 {
+		f.ahead.changed(in.NodeId)
+	}
+	if st != fuse.OK {
 		return st
 	}
 	f.setAttrOut(out, in.NodeId, &c.rep.Entry.Attr)
