@@ -43,6 +43,10 @@ func loadFaults() []*fault {
 // workersAtOnce is how many commands of a load run at once.
 const workersAtOnce = 4
 
+// errEnough ends what is done at once: nothing more is begun, and what was begun is awaited. A client that is ended
+// between create and start leaves a container.
+var errEnough = errors.New("enough")
+
 // atOnce does something so many times, a few at once, and returns the first error.
 func atOnce(ctx context.Context, times int, do func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -60,7 +64,11 @@ func atOnce(ctx context.Context, times int, do func(ctx context.Context, i int) 
 				if i >= times || ctx.Err() != nil {
 					return
 				}
-				if err := do(ctx, i); err != nil {
+				err := do(ctx, i)
+				if errors.Is(err, errEnough) {
+					return
+				}
+				if err != nil {
 					mu.Lock()
 					errs = append(errs, err)
 					mu.Unlock()
@@ -142,20 +150,12 @@ func manyStarts(ctx context.Context, s *scene) error {
 		if err == nil {
 			done.Add(1)
 		}
-		if time.Now().After(until) {
-			return nil // what the end of another cut short
-		}
 		return err
 	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
 	s.note("%.1f starts a second", float64(done.Load())/60)
 	s.over()
 	return errors.Join(err, w.goesOn(ctx), s.allWorks(ctx), w.ends(ctx, false))
 }
-
-var errEnough = errors.New("enough")
 
 // mostShimMemory is what a half may take more than before because of output, in bytes.
 const mostShimMemory = 32 << 20

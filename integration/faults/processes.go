@@ -40,13 +40,11 @@ func processFaults() []*fault {
 			},
 		)
 	}
-	for _, t := range []target{shadow, idleHalf} {
-		all = append(all, &fault{
-			group: group, name: "kill " + t.name, expect: unnoticed, short: true,
-			inject: func(ctx context.Context, s *scene) error { return s.unnoticed(ctx, false, killed(t)) },
-		})
-	}
-	for _, t := range []target{dpuHalf, hostHalf} {
+	all = append(all, &fault{
+		group: group, name: "kill " + idleHalf.name, expect: unnoticed, short: true,
+		inject: func(ctx context.Context, s *scene) error { return s.unnoticed(ctx, false, killed(idleHalf)) },
+	})
+	for _, t := range []target{dpuHalf, hostHalf, shadow} {
 		all = append(all, &fault{
 			group: group, name: "kill " + t.name, expect: deadAlone, short: true,
 			inject: func(ctx context.Context, s *scene) error { return s.deadAlone(ctx, false, killed(t)) },

@@ -53,7 +53,8 @@ var (
 
 	dpuHalf  = target{name: "the DPU half", find: findDPUHalf, fatal: true}
 	hostHalf = target{name: "the HOST half", find: findHostHalf, fatal: true}
-	shadow   = target{name: "the shadow", find: findShadow}
+	// What kills a task's pid on the DPU kills the task.
+	shadow   = target{name: "the shadow", find: findShadow, fatal: true}
 	idleHalf = target{name: "the idle HOST half", find: findIdleHalf}
 )
 

@@ -20,6 +20,8 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/container-offload/offload/shim/wire"
@@ -133,6 +135,10 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 // Delete removes a process, and with the container's own its bundle.
 func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
 	resp, err := s.TTRPCTaskService.Delete(ctx, r)
+	if err != nil && status.Code(err) == codes.Unknown {
+		// runc failed. It may have been killed, and whoever asks does not ask again: dockerd leaves its task behind.
+		resp, err = s.TTRPCTaskService.Delete(ctx, r)
+	}
 	if err != nil {
 		return nil, err
 	}
