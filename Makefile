@@ -103,6 +103,13 @@ faults: ready ## Inject faults into a lab and hold what has to come of them (SEE
 fault-table: build ## Put the table of the last make faults into docs/faults.md
 	@$(LAB) faults --out $(BUILD)/report/faults.json --render docs/faults.md
 
+# make fuzz FUZZTIME=1h ONLY=remotefs
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test in turn (FUZZTIME=30s each, or a number of inputs as 300x; ONLY)
+	@PATH='$(PATH)' integration/fuzz/run.sh '$(FUZZTIME)' '$(ONLY)'
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/staticcheck-$(STATICCHECK_VERSION) ## Run the linters
 	@$(GO) vet ./...

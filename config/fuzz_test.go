@@ -69,3 +69,25 @@ func again(t *testing.T, c any, parse func([]byte) error) {
 		}
 	}
 }
+
+// FuzzOptions holds that what mount options and exports say in a word is within its bounds.
+func FuzzOptions(f *testing.F) {
+	for _, text := range []string{"ro,nosuid,cache=none,actimeo=5", "soft,timeo=1", "actimeo=NaN", "actimeo=-0", "timeo=9223372036854775807", "0:100000:65536", "0:0:4294967295,1:1:1", "1000:100", "root"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if o, err := ParseMountOptions(text); err == nil && (o.AttrTimeout < 0 || o.AttrTimeout > maxAttrTimeout || o.Soft < 0 || o.Soft > maxAttrTimeout) {
+			t.Fatalf("%q is %+v", text, o)
+		}
+		ranges, err := ParseIDMap(text)
+		if err == nil && len(ranges) > maxIDRanges {
+			t.Fatalf("%d ranges", len(ranges))
+		}
+		for _, r := range ranges {
+			if r.Count == 0 || r.DPU+(r.Count-1) < r.DPU || r.Host+(r.Count-1) < r.Host {
+				t.Fatalf("%q has %+v", text, r)
+			}
+		}
+		_, _, _ = ParseUser(text)
+	})
+}
