@@ -23,7 +23,7 @@ STATICCHECK_VERSION := v0.8.2
 STATIC_BUILD = CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '-s -w'
 PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v /offload-lab)
 # What needs a lab, and with it the machine to itself, is tested after the rest.
-UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/network -e /integration/docker -e /integration/builtin -e /integration/vm/suite)
+UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/network -e /integration/docker -e /integration/builtin -e /integration/hostile -e /integration/vm/suite)
 
 # Arguments for go test, as in: make test ARGS='-run TestRun/exit -v'
 ARGS ?=
@@ -78,11 +78,15 @@ test-unit: ready ## Run every test but the suite in a lab
 
 .PHONY: test-suite
 test-suite: ready ## Run the suite in a lab only
-	$(TEST) -count=1 -p 1 $(ARGS) ./integration/run ./integration/network ./integration/docker ./integration/builtin
+	$(TEST) -count=1 -p 1 $(ARGS) ./integration/run ./integration/network ./integration/docker ./integration/builtin ./integration/hostile
 
 .PHONY: test-docker
 test-docker: ready ## Hold every docker verb against the same dockerd on one machine
 	$(TEST) -count=1 $(ARGS) ./integration/docker
+
+.PHONY: test-hostile
+test-hostile: ready ## Have a HOST lie to the DPU, with its own certificate, in every way that is known
+	$(TEST) -count=1 $(ARGS) ./integration/hostile
 
 .PHONY: test-stock
 test-stock: ready ## Run the suite against stock daemons, to tell a wrong test from a wrong system

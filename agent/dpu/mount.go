@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	hostagent "github.com/container-offload/offload/agent/host"
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/plugins/wire"
 	"github.com/container-offload/offload/remotefs/client"
 	"github.com/container-offload/offload/status"
 	"github.com/container-offload/offload/udsbridge/session"
@@ -151,6 +153,9 @@ func (m *mounted) open(ctx context.Context) (net.Conn, error) {
 	return st, nil
 }
 
+// snapshotLevel is how far below the root of the HOST's tree a snapshot is.
+var snapshotLevel = len(strings.Split(wire.ID(1).Source(), "/"))
+
 // belief is how long the DPU's kernel believes what it has seen on the HOST, where
 // containers change their files all the time: long enough for one command's many
 // looks at a path, too short to see what was before another command.
@@ -181,8 +186,12 @@ func (m *mounted) options() (client.Options, error) {
 		Source: m.source(), Export: m.spec.Export, Logger: m.log, Cache: caches[o.Cache], Soft: o.Soft,
 		ReadOnly: m.spec.ReadOnly || o.ReadOnly, NoSuid: o.NoSuid, NoDev: o.NoDev, NoExec: o.NoExec, NoAtime: o.NoAtime,
 	}
-	if opts.Export == "" {
+	switch opts.Export {
+	case "":
 		opts.Export = m.spec.Path
+	case hostagent.TreeExport:
+		// containerd mounts what is there, and follows what it finds.
+		opts.Directories = snapshotLevel
 	}
 	if o.HasAttrTimeout {
 		opts.AttrTimeout = o.AttrTimeout

@@ -6,7 +6,7 @@ package dpu
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -41,7 +41,12 @@ func (m *mounted) rebindOne(i *mountinfo.Info) error {
 	if err := unix.Unmount(i.Mountpoint, unix.MNT_DETACH); err != nil {
 		return err
 	}
-	if err := unix.Mount(filepath.Join(m.spec.Mountpoint, i.Root), i.Mountpoint, "", unix.MS_BIND, ""); err != nil {
+	from, err := m.openBelow(i.Root)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", from.Fd()), i.Mountpoint, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
 	flags := uintptr(0)
@@ -52,6 +57,29 @@ func (m *mounted) rebindOne(i *mountinfo.Info) error {
 		return nil
 	}
 	return unix.Mount("", i.Mountpoint, "", unix.MS_BIND|unix.MS_REMOUNT|flags, "")
+}
+
+// openBelow opens what is at a path of the mount. The HOST may show symbolic links on
+// the way there now; none is followed, nor is anything of another mount taken.
+func (m *mounted) openBelow(path string) (*os.File, error) {
+	root, err := unix.Open(m.spec.Mountpoint, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: m.spec.Mountpoint, Err: err}
+	}
+	defer unix.Close(root)
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(root, strings.TrimPrefix(path, "/"), &how)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), path), nil
+		case err != unix.EINTR && err != unix.EAGAIN:
+			return nil, &os.PathError{Op: "openat2", Path: path, Err: err}
+		}
+	}
 }
 
 // bindFlags are the options that a bind has of its own.

@@ -181,7 +181,14 @@ func (k *keeper) mount(ctx context.Context, export, source, dir string) error {
 
 // bind lays a file over another.
 func (k *keeper) bind(file, over string) error {
-	if err := unix.Mount(file, over, "", unix.MS_BIND, ""); err != nil {
+	// The HOST may show a symbolic link there.
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	fd, err := unix.Openat2(unix.AT_FDCWD, file, &how)
+	if err != nil {
+		return fmt.Errorf("lay %s over %s: %w", file, over, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", fd), over, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("lay %s over %s: %w", file, over, err)
 	}
 	k.bound = append(k.bound, over)

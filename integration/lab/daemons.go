@@ -48,9 +48,9 @@ func (l *Lab) startOffload(ctx context.Context) error {
 	if err := l.installCertificates(ctx); err != nil {
 		return err
 	}
-	text := func(address, name, more string) []byte {
+	text := func(key, address, name, more string) []byte {
 		return fmt.Appendf(nil, "version = 1\n\n[link]\n%s = %q\n%s\n[link.tls]\nca = %q\ncert = %q\nkey = %q\n%s",
-			address, LinkAddress, l.options.Link, certificates+"/ca.crt", certificates+"/"+name+".crt", certificates+"/"+name+".key", more)
+			key, address, l.options.Link, certificates+"/ca.crt", certificates+"/"+name+".crt", certificates+"/"+name+".key", more)
 	}
 	allow, err := l.shippedConfig("rexec.toml")
 	if err != nil {
@@ -60,14 +60,20 @@ func (l *Lab) startOffload(ctx context.Context) error {
 		return fmt.Errorf("configure the host: %w", err)
 	}
 	more := fmt.Sprintf("\n[rexec]\nallow = %q\n%s", hostAllow, l.options.HostConfig)
-	if err := l.Host.WriteFile(hostConfig, text("listen", "host", more), 0o600); err != nil {
+	if err := l.Host.WriteFile(hostConfig, text("listen", LinkAddress, "host", more), 0o600); err != nil {
 		return fmt.Errorf("configure the host: %w", err)
-	}
-	if err := l.DPU.WriteFile(dpuConfig, text("address", "dpu", l.options.DPUConfig), 0o600); err != nil {
-		return fmt.Errorf("configure the dpu: %w", err)
 	}
 	if err := l.StartAgent(ctx); err != nil {
 		return err
+	}
+	address := LinkAddress
+	if l.options.Between != nil {
+		if address, err = l.options.Between(l); err != nil {
+			return fmt.Errorf("stand between host and dpu: %w", err)
+		}
+	}
+	if err := l.DPU.WriteFile(dpuConfig, text("address", address, "dpu", l.options.DPUConfig), 0o600); err != nil {
+		return fmt.Errorf("configure the dpu: %w", err)
 	}
 	return l.StartDaemon(ctx)
 }

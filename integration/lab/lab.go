@@ -41,6 +41,9 @@ type Options struct {
 	Link string
 	// DockerdArgs are further arguments for dockerd.
 	DockerdArgs []string
+	// Between, if set, is called once the HOST's agent runs, and returns the address to which the DPU connects instead of
+	// LinkAddress.
+	Between func(*Lab) (address string, err error)
 	// Cable leads the link through this process, so that it can be disturbed; see [Cable]. CableSeed is its seed.
 	Cable     bool
 	CableSeed uint64

@@ -67,9 +67,9 @@ func setTimeout(sec *uint64, nsec *uint32, d time.Duration) {
 	*sec, *nsec = uint64(d/time.Second), uint32(d%time.Second)
 }
 
-// setEntry tells the kernel of a file that was looked up.
-func (f *files) setEntry(out *fuse.EntryOut, e *wire.Entry) fuse.Status {
-	if !plausible(e) {
+// setEntry tells the kernel of a file that is in the directory parent.
+func (f *files) setEntry(out *fuse.EntryOut, parent uint64, e *wire.Entry) fuse.Status {
+	if !plausible(e) || !f.conn.levels.admit(parent, e) {
 		return fuse.EIO
 	}
 	out.NodeId = e.Node

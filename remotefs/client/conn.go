@@ -66,6 +66,8 @@ type conn struct {
 	out *framing.Sender
 	// soft bounds how long a request waits; 0 is for ever.
 	soft time.Duration
+	// levels tells the server's numbers of nodes from the kernel's.
+	levels levels
 
 	requests, errors, read, written atomic.Uint64
 
@@ -225,6 +227,7 @@ func (c *conn) reason() error {
 // is asked to give up.
 func (c *conn) do(cancel <-chan struct{}, p *call) unix.Errno {
 	c.requests.Add(1)
+	p.req.Node, p.req.Node2 = c.levels.server(p.req.Node), c.levels.server(p.req.Node2)
 	if len(p.req.Name) > wire.MaxName || len(p.req.Name2) > wire.MaxName || len(p.req.Target) > wire.MaxTarget {
 		return unix.ENAMETOOLONG
 	}
@@ -362,7 +365,7 @@ func dying(pid uint32) bool {
 // forget gives back references on a node.
 func (c *conn) forget(node, count uint64) {
 	var buf [wire.ForgetSize]byte
-	c.tell(&wire.Request{Op: wire.OpForget, Data: wire.Forget{Node: node, Count: count}.Append(buf[:0])})
+	c.tell(&wire.Request{Op: wire.OpForget, Data: wire.Forget{Node: c.levels.server(node), Count: count}.Append(buf[:0])})
 }
 
 // tell sends a request that has no reply.

@@ -99,7 +99,7 @@ func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 			f.conn.fail(err)
 			return fuse.EIO
 		}
-		if !f.addDirEntry(out, &e, plus) {
+		if !f.addDirEntry(out, in.NodeId, &e, plus) {
 			break
 		}
 		d.entries, d.next = rest, e.Offset
@@ -130,12 +130,12 @@ func (f *files) fillDir(cancel <-chan struct{}, in *fuse.ReadIn, d *dir, plus bo
 }
 
 // addDirEntry tells the kernel of an entry, and reports whether there was room.
-func (f *files) addDirEntry(out *fuse.DirEntryList, e *wire.DirEntry, plus bool) bool {
+func (f *files) addDirEntry(out *fuse.DirEntryList, parent uint64, e *wire.DirEntry, plus bool) bool {
 	de := fuse.DirEntry{Name: e.Name, Ino: e.Ino, Off: e.Offset, Mode: uint32(e.Type) << 12}
 	if !plus {
 		return out.AddDirEntry(de)
 	}
-	known := e.Plus && plausible(&e.Entry)
+	known := e.Plus && plausible(&e.Entry) && f.conn.levels.admits(parent, &e.Entry)
 	if known {
 		de.Mode = e.Entry.Attr.Mode & unix.S_IFMT
 	}
@@ -144,7 +144,7 @@ func (f *files) addDirEntry(out *fuse.DirEntryList, e *wire.DirEntry, plus bool)
 	case entry == nil:
 		return false
 	case known:
-		f.setEntry(entry, &e.Entry)
+		f.setEntry(entry, parent, &e.Entry)
 	case e.Plus:
 		f.conn.forget(e.Entry.Node, 1)
 	}

@@ -81,15 +81,16 @@ func (f *files) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 
 func (f *files) create(cancel <-chan struct{}, c *call, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	defer c.free()
+	parent := c.req.Node
 	c.req.Flags, c.req.Mode, c.req.Umask = f.wireOpenFlags(in.Flags), in.Mode, in.Umask
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
-	if st := f.setEntry(&out.EntryOut, &c.rep.Entry); st != fuse.OK {
+	if st := f.setEntry(&out.EntryOut, parent, &c.rep.Entry); st != fuse.OK {
 		return st
 	}
 	if c.req.Op == wire.OpCreate {
-		f.noteDir(c.req.Node, &c.rep.Dir)
+		f.noteDir(parent, &c.rep.Dir)
 	}
 	f.handles.Add(1)
 	out.Fh = c.rep.Handle

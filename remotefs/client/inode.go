@@ -81,13 +81,14 @@ func (f *files) do(cancel <-chan struct{}, c *call) fuse.Status { return status(
 // entry does a request whose reply is an entry.
 func (f *files) entry(cancel <-chan struct{}, c *call, out *fuse.EntryOut) fuse.Status {
 	defer c.free()
+	parent := c.req.Node
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
 	if c.req.Op != wire.OpLookup {
-		f.noteDir(c.req.Node, &c.rep.Dir)
+		f.noteDir(parent, &c.rep.Dir)
 	}
-	return f.setEntry(out, &c.rep.Entry)
+	return f.setEntry(out, parent, &c.rep.Entry)
 }
 
 func (f *files) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
@@ -257,6 +258,9 @@ func (f *files) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newNa
 	}
 	if flags != 0 {
 		return fuse.EINVAL
+	}
+	if f.conn.levels.below(in.NodeId) > 0 || f.conn.levels.below(in.Newdir) > 0 {
+		return fuse.EXDEV // what comes there is not looked up
 	}
 	f.takeDir(in.Newdir)
 	defer f.takeDir(in.Newdir)

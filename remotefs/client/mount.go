@@ -65,6 +65,11 @@ type Options struct {
 	// fails with EIO; whether it is done is not known then. Waiting for a lock is
 	// not bounded. 0 waits as long as the connection lasts.
 	Soft time.Duration
+	// Directories is on how many levels below the root, up to 15, there are directories and
+	// nothing else: 1 means that all in the root is a directory. What the server
+	// shows there as anything else fails with EIO, so that nobody who goes to one
+	// of these directories is led elsewhere by a symbolic link.
+	Directories int
 	// Logger gets what goes wrong. nil discards it.
 	Logger *slog.Logger
 }
@@ -120,7 +125,7 @@ func mount(ctx context.Context, open func(context.Context) (net.Conn, error), mo
 		return nil, fmt.Errorf("connect to the server: %w", err)
 	}
 	c := newConn(nc)
-	c.soft = opts.Soft
+	c.soft, c.levels = opts.Soft, levels(min(max(opts.Directories, 0), maxLevels))
 	root, err := c.hello(ctx, opts.Export)
 	if err != nil {
 		c.fail(err)

@@ -68,8 +68,8 @@ type Export struct {
 	// for whatever is below it.
 	Path string
 	// File, if set, is served instead of what is at Path, and need not have a
-	// name. It stays the caller's and is not needed after Add. CrossMounts must
-	// be set.
+	// name if CrossMounts is set. It stays the caller's and is not needed after
+	// Add.
 	File *os.File
 	// ReadOnly refuses every change.
 	ReadOnly bool

@@ -197,9 +197,21 @@ func (s *Service) passKillOn(t *task) {
 // translate returns the request as the HOST half gets it.
 func (s *Service) translate(t *task, r *taskapi.CreateTaskRequest, runcOptions []byte) (*taskapi.CreateTaskRequest, error) {
 	exported := false
+	var found []pathrule.Place
+	defer func() {
+		for _, p := range found {
+			p.Close()
+		}
+	}()
 	tr := &translation{
-		bundle:  r.Bundle,
-		resolve: pathrule.Resolve,
+		bundle: r.Bundle,
+		resolve: func(path string) (pathrule.Place, error) {
+			p, err := pathrule.Resolve(path)
+			if err == nil {
+				found = append(found, p)
+			}
+			return p, err
+		},
 		export: func(p pathrule.Place, below bool) (wire.Ref, error) {
 			ref, remove, err := s.files.add(p, below)
 			if err != nil {

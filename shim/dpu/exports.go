@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/container-offload/offload/remotefs/server"
 	"github.com/container-offload/offload/shim/pathrule"
 	"github.com/container-offload/offload/shim/wire"
@@ -46,7 +48,7 @@ func (e *exports) add(p pathrule.Place, below bool) (wire.Ref, func(), error) {
 		e.sockets[name] = p.DPU
 		return wire.SocketRef(name), func() { e.removeSocket(name) }, nil
 	}
-	err := e.server.Add(server.Export{Name: name, Path: p.DPU, ReadOnly: p.ReadOnly, CrossMounts: below})
+	err := e.server.Add(server.Export{Name: name, Path: p.DPU, File: p.File, ReadOnly: p.ReadOnly, CrossMounts: below})
 	if err != nil {
 		return "", nil, fmt.Errorf("export %s: %w", p.DPU, err)
 	}
@@ -91,8 +93,7 @@ func (e *exports) serveSockets(ctx context.Context, l net.Listener) {
 			st.Reset(fmt.Errorf("socket %q is not exported", st.Header()))
 			return
 		}
-		var d net.Dialer
-		local, err := d.DialContext(ctx, "unix", path)
+		local, err := dialSocket(ctx, path)
 		if err != nil {
 			st.Reset(err)
 			return
@@ -100,6 +101,21 @@ func (e *exports) serveSockets(ctx context.Context, l net.Listener) {
 		defer local.Close()
 		join(st, local.(*net.UnixConn))
 	})
+}
+
+// dialSocket connects to the socket of the DPU that is at path now: whoever serves it
+// may have made it anew since it was exported.
+func dialSocket(ctx context.Context, path string) (net.Conn, error) {
+	place, err := pathrule.Resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Close()
+	if place.Host != "" || place.Kind != pathrule.Socket {
+		return nil, fmt.Errorf("%s is no socket of the DPU any more: %w", path, errdefs.ErrNotFound)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", place.File.Fd()))
 }
 
 func eachConn(l net.Listener, serve func(net.Conn)) {

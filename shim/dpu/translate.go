@@ -84,8 +84,25 @@ func (tr *translation) mount(spec *specs.Spec, m *specs.Mount) error {
 			return nil
 		}
 	}
+	// The HOST is not trusted to keep to it.
+	place.ReadOnly = place.ReadOnly || isReadOnly(m.Options)
 	m.Source, err = tr.place(place, slices.Contains(m.Options, "rbind"))
 	return err
+}
+
+// isReadOnly tells whether a mount with these options is, itself or with all that is
+// mounted below it. Of each pair of options the last one counts.
+func isReadOnly(options []string) bool {
+	var ro, rro bool
+	for _, o := range options {
+		switch o {
+		case "ro", "rw":
+			ro = o == "ro"
+		case "rro", "rrw":
+			rro = o == "rro"
+		}
+	}
+	return ro || rro
 }
 
 // path returns what stands for the DPU path p on the HOST.

@@ -202,3 +202,25 @@ func TestFailingHookSaysWhy(t *testing.T) {
 	require.ErrorContains(t, err, "run poststop hook /bin/sh")
 	require.ErrorContains(t, err, "exit status 3: no route")
 }
+
+// TestReadOnlyBindsAreExportedSo holds that the HOST is not asked to keep a bind
+// read-only: it can't write.
+func TestReadOnlyBindsAreExportedSo(t *testing.T) {
+	for _, c := range []struct {
+		options []string
+		want    bool
+	}{
+		{[]string{"rbind"}, false}, {[]string{"rbind", "ro"}, true}, {[]string{"bind", "rro"}, true},
+		{[]string{"ro", "rbind", "rw"}, false}, {[]string{"rro", "rw"}, true}, {[]string{"rro", "rrw"}, false},
+	} {
+		tr := testTranslation()
+		var got bool
+		tr.export = func(p pathrule.Place, _ bool) (wire.Ref, error) {
+			got = p.ReadOnly
+			return "", nil
+		}
+		spec := &specs.Spec{Mounts: []specs.Mount{{Type: "bind", Source: "/etc/hosts", Options: c.options}}}
+		require.NoError(t, tr.spec(spec))
+		require.Equal(t, c.want, got, "%q", c.options)
+	}
+}

@@ -4,6 +4,7 @@
 package pathrule
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -33,6 +34,9 @@ const (
 
 // Place is where a DPU path really is.
 type Place struct {
+	// File is what is there, opened with O_PATH: it stays what was found whatever
+	// becomes of its name. It is the caller's to close.
+	File *os.File
 	// DPU is the path with symbolic links resolved.
 	DPU string
 	// Host is the path on the HOST, or empty for a path of the DPU.
@@ -48,38 +52,77 @@ type Place struct {
 	Dev, Ino uint64
 }
 
+// Close lets go of the file.
+func (p Place) Close() error {
+	if p.File == nil {
+		return nil
+	}
+	return p.File.Close()
+}
+
+// ErrLeavesHost is a path that the HOST has led to a file of the DPU, by a symbolic
+// link on one of its mounts.
+var ErrLeavesHost = errors.New("a symbolic link of the HOST leads to a file of the DPU")
+
 // Resolve finds out what the DPU path p is. It fails if p does not exist or is
-// not absolute.
-func Resolve(p string) (Place, error) {
+// not absolute, and with [ErrLeavesHost] if it is the HOST who made it lead to a
+// file that is not the HOST's.
+func Resolve(p string) (_ Place, err error) {
 	if !path.IsAbs(p) {
 		return Place{}, fmt.Errorf("resolve path %q: not absolute", p)
 	}
-	fd, err := unix.Open(p, unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, led, err := open(p)
 	if err != nil {
 		return Place{}, fmt.Errorf("resolve path: %w", &os.PathError{Op: "open", Path: p, Err: err})
 	}
-	defer unix.Close(fd)
 	// The descriptor pins the file: what is asked of it below is about one
 	// file, whatever happens to the path meanwhile.
-	actual, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	file := os.NewFile(uintptr(fd), p)
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	place, err := placeOf(fd)
 	if err != nil {
 		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
 	}
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
-		return Place{}, fmt.Errorf("resolve path %s: statx: %w", p, err)
+	if led && place.Host == "" {
+		return Place{}, fmt.Errorf("resolve path %s: %w", p, ErrLeavesHost)
+	}
+	place.File = file
+	return place, nil
+}
+
+// placeOf says where an open file is.
+func placeOf(fd int) (Place, error) {
+	actual, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return Place{}, err
+	}
+	st, err := statOf(fd)
+	if err != nil {
+		return Place{}, err
 	}
 	m, err := mountByID(int(st.Mnt_id))
 	if err != nil {
-		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
+		return Place{}, err
 	}
 	place, err := locate(m, actual)
 	if err != nil {
-		return Place{}, fmt.Errorf("resolve path %s: %w", p, err)
+		return Place{}, err
 	}
 	place.Kind = kindOf(st.Mode)
 	place.Dev, place.Ino = unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino
 	return place, nil
+}
+
+func statOf(fd int) (unix.Statx_t, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
+		return st, fmt.Errorf("statx: %w", err)
+	}
+	return st, nil
 }
 
 // locate applies the rule to a path with no symbolic links that lies on m.
