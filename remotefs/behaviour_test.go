@@ -703,3 +703,35 @@ func TestReadAfterChange(t *testing.T) {
 		})
 	}
 }
+
+// TestOpenDirAsksNobody opens a directory to reach a file by it, as dockerd does for each step of a copy.
+func TestOpenDirAsksNobody(t *testing.T) {
+	near := t.TempDir()
+	s := server.New(server.Options{})
+	require.NoError(t, s.Add(server.Export{Name: "x", Path: near}))
+	m, far := mount(t, serve(t, s), client.Options{Export: "x", AttrTimeout: time.Hour, EntryTimeout: time.Hour})
+	dir := filepath.Join(far, "dir")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	write(t, filepath.Join(dir, "file"), "x")
+	stat(t, filepath.Join(dir, "file"))
+	before := m.Stats()
+	for range 10 {
+		d, err := os.OpenFile(dir, unix.O_DIRECTORY|os.O_RDONLY, 0)
+		require.NoError(t, err)
+		var st unix.Stat_t
+		require.NoError(t, unix.Fstatat(int(d.Fd()), "file", &st, unix.AT_SYMLINK_NOFOLLOW))
+		require.NoError(t, d.Close())
+	}
+	require.Equal(t, before.Requests, m.Stats().Requests)
+	require.Equal(t, before.Handles, m.Stats().Handles)
+
+	// Who reads it, or has it synced, asks.
+	d, err := os.Open(dir)
+	require.NoError(t, err)
+	defer d.Close()
+	require.NoError(t, d.Sync())
+	names, err := d.Readdirnames(-1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"file"}, names)
+	require.Equal(t, before.Handles+1, m.Stats().Handles)
+}

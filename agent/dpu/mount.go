@@ -161,6 +161,9 @@ var snapshotLevel = len(strings.Split(wire.ID(1).Source(), "/"))
 // looks at a path, too short to see what was before another command.
 const belief = 50 * time.Millisecond
 
+// absence is how long it believes that a name is not there: from the look for a file to its creation.
+const absence = 10 * time.Millisecond
+
 func (m *mounted) mount(ctx context.Context) (*client.FS, error) {
 	dir := m.spec.Mountpoint
 	// A mount whose process was killed fails every look at it until it is
@@ -182,7 +185,7 @@ func (m *mounted) options() (client.Options, error) {
 		return client.Options{}, err
 	}
 	opts := client.Options{
-		AttrTimeout: belief, EntryTimeout: belief,
+		AttrTimeout: belief, EntryTimeout: belief, NegativeTimeout: absence,
 		Source: m.source(), Export: m.spec.Export, Logger: m.log, Cache: caches[o.Cache], Soft: o.Soft,
 		ReadOnly: m.spec.ReadOnly || o.ReadOnly, NoSuid: o.NoSuid, NoDev: o.NoDev, NoExec: o.NoExec, NoAtime: o.NoAtime,
 	}
@@ -198,7 +201,7 @@ func (m *mounted) options() (client.Options, error) {
 		if opts.AttrTimeout == 0 {
 			opts.AttrTimeout = -1 // never
 		}
-		opts.EntryTimeout = opts.AttrTimeout
+		opts.EntryTimeout, opts.NegativeTimeout = opts.AttrTimeout, min(opts.AttrTimeout, absence)
 	}
 	return opts, nil
 }

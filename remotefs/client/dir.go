@@ -16,40 +16,80 @@ import (
 // asks for a page or a few.
 const dirAhead = 64 << 10
 
-// dir is what is known of a directory that is being read: entries that came with
-// those the kernel had asked for.
+// dir is a directory that is open: its handle on the server, and entries that came
+// with those the kernel had asked for.
 type dir struct {
+	node uint64
+
 	mu      sync.Mutex
+	handle  uint64 // valid if opened
+	opened  bool
 	entries []byte
 	next    uint64 // the offset of the first of entries
 	plus    bool   // entries count as looked up
 	used    uint64 // how often the kernel has asked
 }
 
-func (f *files) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	c := newCall(wire.OpOpenDir, &in.InHeader)
+// OpenDir asks nobody: most programs that open a directory only reach files by it.
+// The server opens it when it is read. The client's kernel has checked that it may
+// be.
+func (f *files) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastDir++
+	f.dirs[f.lastDir] = &dir{node: in.NodeId}
+	out.Fh = f.lastDir
+	return fuse.OK
+}
+
+// dir finds a directory that is open.
+func (f *files) dir(fh uint64) *dir {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dirs[fh]
+}
+
+// openDir opens the directory on the server, if it is not yet. d is locked.
+func (f *files) openDir(cancel <-chan struct{}, header *fuse.InHeader, d *dir) fuse.Status {
+	if d.opened {
+		return fuse.OK
+	}
+	c := newCall(wire.OpOpenDir, header)
 	defer c.free()
-	c.req.Node = in.NodeId
+	c.req.Node = d.node
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
 	f.handles.Add(1)
-	f.mu.Lock()
-	f.dirs[c.rep.Handle] = new(dir)
-	f.mu.Unlock()
-	out.Fh = c.rep.Handle
+	d.handle, d.opened = c.rep.Handle, true
 	return fuse.OK
 }
 
-// dropDir forgets a directory that is closed.
-func (f *files) dropDir(handle uint64) {
+func (f *files) ReleaseDir(in *fuse.ReleaseIn) {
 	f.mu.Lock()
-	d := f.dirs[handle]
-	delete(f.dirs, handle)
+	d := f.dirs[in.Fh]
+	delete(f.dirs, in.Fh)
 	f.mu.Unlock()
-	if d != nil {
-		f.dropEntries(d)
+	if d == nil {
+		return
 	}
+	f.dropEntries(d)
+	if d.opened {
+		f.release(d.handle, 0)
+	}
+}
+
+func (f *files) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	d := f.dir(in.Fh)
+	if d == nil {
+		return fuse.EBADF
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if st := f.openDir(cancel, &in.InHeader, d); st != fuse.OK {
+		return st
+	}
+	return f.fsync(cancel, in, d.handle)
 }
 
 // dropEntries drops what the kernel has not asked for.
@@ -76,9 +116,7 @@ func (f *files) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.D
 }
 
 func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
-	f.mu.Lock()
-	d := f.dirs[in.Fh]
-	f.mu.Unlock()
+	d := f.dir(in.Fh)
 	if d == nil {
 		return fuse.EBADF
 	}
@@ -110,6 +148,9 @@ func (f *files) readDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 // fillDir asks the server for entries: for as many as the kernel wants at first,
 // then for more.
 func (f *files) fillDir(cancel <-chan struct{}, in *fuse.ReadIn, d *dir, plus bool) fuse.Status {
+	if st := f.openDir(cancel, &in.InHeader, d); st != fuse.OK {
+		return st
+	}
 	size := min(in.Size, wire.MaxData)
 	if d.used > 0 {
 		size = max(size, dirAhead)
@@ -117,7 +158,7 @@ func (f *files) fillDir(cancel <-chan struct{}, in *fuse.ReadIn, d *dir, plus bo
 	d.used++
 	c := newCall(wire.OpReadDir, &in.InHeader)
 	defer c.free()
-	c.req.Handle, c.req.Offset, c.req.Size = in.Fh, in.Offset, size
+	c.req.Handle, c.req.Offset, c.req.Size = d.handle, in.Offset, size
 	if plus {
 		c.req.Flags = wire.ReadDirPlus
 	}

@@ -164,11 +164,6 @@ func (f *files) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	f.release(in.Fh, in.LockOwner)
 }
 
-func (f *files) ReleaseDir(in *fuse.ReleaseIn) {
-	f.dropDir(in.Fh)
-	f.release(in.Fh, 0)
-}
-
 func (f *files) release(handle, owner uint64) {
 	if handle == noHandle {
 		return
@@ -179,17 +174,17 @@ func (f *files) release(handle, owner uint64) {
 }
 
 func (f *files) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return f.fsync(cancel, in, in.Fh)
+}
+
+func (f *files) fsync(cancel <-chan struct{}, in *fuse.FsyncIn, handle uint64) fuse.Status {
 	c := newCall(wire.OpFsync, &in.InHeader)
 	defer c.free()
-	c.req.Handle = in.Fh
+	c.req.Handle = handle
 	if in.FsyncFlags&1 != 0 {
 		c.req.Flags = wire.FsyncData
 	}
 	return f.do(cancel, c)
-}
-
-func (f *files) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return f.Fsync(cancel, in)
 }
 
 func (f *files) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {

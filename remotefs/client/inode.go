@@ -36,7 +36,8 @@ type files struct {
 
 	mu          sync.Mutex
 	seen        map[uint64]seen
-	dirs        map[uint64]*dir // by handle: names that came with others
+	dirs        map[uint64]*dir // by the handle that the kernel has
+	lastDir     uint64          // the newest of these handles
 	changedDirs map[uint64]recent
 	plain       map[uint64]time.Time
 	lockers     map[locker]bool // owners that may have locks
