@@ -134,7 +134,7 @@ func (p *pair) runHost(t *testing.T) (stop func()) {
 }
 
 func (p *pair) runDPU(t *testing.T) (stop func()) {
-	return run(t, func(ctx context.Context) error { return dpu.Run(ctx, p.dpu, slog.New(slog.DiscardHandler)) })
+	return run(t, func(ctx context.Context) error { return dpu.Run(ctx, p.dpu, nil, slog.New(slog.DiscardHandler)) })
 }
 
 // report waits until the DPU's report is as wanted, and returns it.

@@ -117,7 +117,7 @@ func TestRexecOutlivesDaemons(t *testing.T) {
 	stopHost = p.runHost(t)
 	echo("the HOST's daemon was restarted\n")
 	stopDPU()
-	run(t, func(ctx context.Context) error { return dpu.Run(ctx, p.dpu, slog.New(slog.DiscardHandler)) })
+	run(t, func(ctx context.Context) error { return dpu.Run(ctx, p.dpu, nil, slog.New(slog.DiscardHandler)) })
 	echo("and the DPU's\n")
 	require.NoError(t, in.Close())
 	require.NoError(t, cmd.Wait())

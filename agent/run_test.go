@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asOffloadctl) != "" {
 		os.Exit(ctl.Run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
+	if os.Getenv(asHanded) != "" {
+		os.Exit(tellHanded())
+	}
 	if filepath.Base(os.Args[0]) == ctl.MountHelperName {
 		os.Exit(ctl.MountHelper(context.Background(), os.Args[1:], os.Stderr))
 	}

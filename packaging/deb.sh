@@ -23,11 +23,11 @@ fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-# script TREE NAME UNIT: a maintainer's script of the package.
+# script TREE NAME UNITS: a maintainer's script of the package. The first unit is the daemon's.
 script() {
 	local body
 	case $2 in
-	postinst) body="[ \"\$1\" = configure ] && [ -n \"\${2:-}\" ] && systemctl try-restart $3 || true" ;;
+	postinst) body="[ \"\$1\" = configure ] && [ -n \"\${2:-}\" ] && systemctl try-restart ${3%% *} || true" ;;
 	prerm) body="[ \"\$1\" = remove ] && systemctl disable --now $3 || true" ;;
 	postrm) body=: ;;
 	esac
@@ -49,12 +49,10 @@ for side in host dpu; do
 	DESTDIR=$tree PREFIX=/usr UNITDIR=/lib/systemd/system HELPERDIR=/usr/sbin "$here/install.sh" "$bin" "$side"
 	install -D -m 0644 "$here/../LICENSE" "$tree/usr/share/doc/offload-$side/copyright"
 	mkdir "$tree/DEBIAN"
-	for name in postinst prerm postrm; do
-		script "$tree" "$name" "offload-$side.service"
-	done
 	case $side in
 	host)
 		other=dpu
+		units='offload-host.service'
 		depends='runc, kmod'
 		summary='run the containers of another machine'
 		text=' The agent for a machine that runs containers for a DPU: it keeps the snapshots
@@ -62,6 +60,7 @@ for side in host dpu; do
 		;;
 	dpu)
 		other=host
+		units='offload-dpu.service offload-dpu.socket'
 		depends='kmod'
 		summary='run the containers of containerd and dockerd on another machine'
 		text=' The daemon, the shim and the plugins by which a stock containerd 2 and a stock
@@ -69,6 +68,9 @@ for side in host dpu; do
  another machine, the HOST.'
 		;;
 	esac
+	for name in postinst prerm postrm; do
+		script "$tree" "$name" "$units"
+	done
 	cat >"$tree/DEBIAN/control" <<-END
 		Package: offload-$side
 		Version: $version

@@ -25,7 +25,7 @@ host | both)
 	;;&
 dpu | both)
 	programs+=(offload-dpu containerd-shim-offload-v1 offload-runc)
-	units+=(offload-dpu.service)
+	units+=(offload-dpu.service offload-dpu.socket)
 	pages+=' offload-dpu*'
 	;;&
 host | dpu | both) ;;

@@ -7,13 +7,9 @@ package dpu
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"time"
 
 	introspection "github.com/containerd/containerd/api/services/introspection/v1"
@@ -43,8 +39,15 @@ type Daemon struct {
 	rexec      *agent.Rexec
 }
 
-// Run serves until ctx ends.
-func Run(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
+// Run serves until ctx ends, and then until the calls in progress are answered.
+// containerd finds the plugins on one of the sockets that were handed over, or on a
+// new one. Run closes all of them.
+func Run(ctx context.Context, cfg *config.DPU, handed []net.Listener, log *slog.Logger) error {
+	plugins, err := pluginListener(cfg.Plugins.Socket, handed, log)
+	if err != nil {
+		return err
+	}
+	defer plugins.Close()
 	d, err := newDaemon(cfg, log)
 	if err != nil {
 		return err
@@ -58,13 +61,14 @@ func Run(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 		return err
 	}
 	defer about.Close()
+	asked := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer d.mounts.wait()
+	defer cancel()
 	if err := d.startRexec(ctx); err != nil {
 		return err
 	}
 	defer d.rexec.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer d.mounts.wait()
-	defer cancel()
 	if d.bridging, err = d.startBridge(ctx); err != nil {
 		return err
 	}
@@ -74,7 +78,7 @@ func Run(ctx context.Context, cfg *config.DPU, log *slog.Logger) error {
 	}
 	about.Serve(ctx, d.handler(), d.Report)
 	go d.rexec.ServeClients(ctx, d.openRexec)
-	return d.servePlugins(ctx, about)
+	return d.servePlugins(asked, plugins, about)
 }
 
 func newDaemon(cfg *config.DPU, log *slog.Logger) (*Daemon, error) {
@@ -97,8 +101,9 @@ func (d *Daemon) close() {
 	d.host.Close()
 }
 
-// servePlugins answers containerd on the plugin socket, and says when it does.
-func (d *Daemon) servePlugins(ctx context.Context, about *agent.Serving) error {
+// servePlugins answers containerd on the plugin socket until ctx ends, and says when
+// it does.
+func (d *Daemon) servePlugins(ctx context.Context, l net.Listener, about *agent.Serving) error {
 	sn, err := snapshotter.New(d.host.pluginStream, snapshotter.Options{
 		Root: d.cfg.RemoteFS.Mountpoint, Ready: d.mounts.tree,
 	})
@@ -113,40 +118,5 @@ func (d *Daemon) servePlugins(ctx context.Context, about *agent.Serving) error {
 	if err != nil {
 		return err
 	}
-	l, err := listen(d.cfg.Plugins.Socket)
-	if err != nil {
-		return err
-	}
-	server := grpc.NewServer()
-	proxy.Register(server, sn, df)
-	stop := context.AfterFunc(ctx, server.Stop)
-	defer stop()
-	defer about.Ready()()
-	if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return fmt.Errorf("serve plugins on %s: %w", d.cfg.Plugins.Socket, err)
-	}
-	return nil
-}
-
-// listen makes a socket at path, in place of one that a dead process left.
-func listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return nil, fmt.Errorf("make directory of the plugin socket: %w", err)
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("plugin socket %s is served by another process", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale plugin socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen for containerd: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("protect plugin socket: %w", err)
-	}
-	return l, nil
+	return d.serve(ctx, l, about, func(server grpc.ServiceRegistrar) { proxy.Register(server, sn, df) })
 }

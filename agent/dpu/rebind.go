@@ -35,9 +35,56 @@ func (m *mounted) rebind() error {
 	return errors.Join(errs...)
 }
 
-// rebindOne replaces one dead bind. If the file is gone on the HOST, nothing is
-// left in its place.
+// rebindOne replaces one dead bind, without a moment in which the directory below
+// it can be seen: a shim would take that for the root of its container. If the file
+// is gone on the HOST, nothing is left in its place.
 func (m *mounted) rebindOne(i *mountinfo.Info) error {
+	err := m.bindBeneath(i)
+	if err == nil {
+		return unix.Unmount(i.Mountpoint, unix.MNT_DETACH)
+	}
+	m.log.Debug("bind beneath a dead mount", "mountpoint", i.Mountpoint, "error", err)
+	return m.bindAfter(i)
+}
+
+// bindBeneath makes the bind under the dead one. It needs Linux 6.5.
+func (m *mounted) bindBeneath(i *mountinfo.Info) error {
+	from, err := m.openBelow(i.Root)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	fd, err := unix.OpenTree(int(from.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(fd)
+	var attr unix.MountAttr
+	for option := range strings.SplitSeq(i.Options, ",") {
+		attr.Attr_set |= bindAttrs[option]
+	}
+	if attr.Attr_set&unix.MOUNT_ATTR_NOATIME != 0 {
+		attr.Attr_clr = unix.MOUNT_ATTR__ATIME
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		return os.NewSyscallError("mount_setattr", err)
+	}
+	err = unix.MoveMount(fd, "", unix.AT_FDCWD, i.Mountpoint, unix.MOVE_MOUNT_F_EMPTY_PATH|moveMountBeneath)
+	return os.NewSyscallError("move_mount", err)
+}
+
+// moveMountBeneath is MOVE_MOUNT_BENEATH of linux/mount.h.
+const moveMountBeneath = 0x200
+
+// bindAttrs are the options that a bind has of its own, as mount_setattr(2) has
+// them. That of relatime is 0.
+var bindAttrs = map[string]uint64{
+	"ro": unix.MOUNT_ATTR_RDONLY, "nosuid": unix.MOUNT_ATTR_NOSUID, "nodev": unix.MOUNT_ATTR_NODEV,
+	"noexec": unix.MOUNT_ATTR_NOEXEC, "noatime": unix.MOUNT_ATTR_NOATIME, "nodiratime": unix.MOUNT_ATTR_NODIRATIME,
+}
+
+// bindAfter makes the bind once the dead one is gone.
+func (m *mounted) bindAfter(i *mountinfo.Info) error {
 	if err := unix.Unmount(i.Mountpoint, unix.MNT_DETACH); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/container-offload/offload/agent"
 	"github.com/container-offload/offload/agent/dpu"
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/ctl/daemon"
@@ -29,5 +30,9 @@ func run(ctx context.Context, path string) error {
 	if err != nil {
 		return &daemon.ConfigError{Err: err}
 	}
-	return dpu.Run(ctx, cfg, cfg.Log.Logger(os.Stderr))
+	handed, err := agent.Handed()
+	if err != nil {
+		return err
+	}
+	return dpu.Run(ctx, cfg, handed, cfg.Log.Logger(os.Stderr))
 }

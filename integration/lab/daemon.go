@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ type Daemon struct {
 	Argv []string
 	// Env is added to the usual variables.
 	Env []string
+	// Sockets are handed over to it, as systemd does. The caller keeps them.
+	Sockets []*os.File
 	// Ready returns nil when the daemon can be used. It is asked again until then. Nil means as soon as it runs.
 	Ready func(ctx context.Context) error
 	// Patience is how long it may take to get ready; zero means 30 seconds.
@@ -46,8 +49,9 @@ func (e *Env) Start(ctx context.Context, d Daemon) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", d.Name, err)
 	}
 	defer file.Close()
-	command := e.Command(context.WithoutCancel(ctx), d.Argv...)
+	command := e.Command(context.WithoutCancel(ctx), d.handedOver()...)
 	command.Env = append(command.Env, d.Env...)
+	command.ExtraFiles = d.Sockets
 	command.Stdout, command.Stderr = file, file
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", d.Name, err)
@@ -65,6 +69,14 @@ func (e *Env) Start(ctx context.Context, d Daemon) (*Process, error) {
 		return nil, fmt.Errorf("start %s in %s: %w; the end of %s:\n%s", d.Name, e.name, err, log, p.LogTail())
 	}
 	return p, nil
+}
+
+// handedOver is the command line that tells the program of its sockets. Its pid is known once it runs only.
+func (d Daemon) handedOver() []string {
+	if len(d.Sockets) == 0 {
+		return d.Argv
+	}
+	return append([]string{"sh", "-c", `LISTEN_FDS=$0 LISTEN_PID=$$ exec "$@"`, strconv.Itoa(len(d.Sockets))}, d.Argv...)
 }
 
 // awaitReady asks until the daemon is ready, has ended, or is out of time.

@@ -23,6 +23,7 @@ const (
 	dpuConfig        = "/etc/offload/dpu.toml"
 	certificates     = "/etc/offload/certs"
 	pluginSocket     = "/run/offload/plugins.sock"
+	statusSocket     = "/run/offload/dpu/status.sock"
 	containerdConfig = "/etc/containerd/offload.toml"
 	containerdSocket = "/run/containerd/containerd.sock"
 	dockerSocket     = "/run/docker.sock"
@@ -106,10 +107,17 @@ func (l *Lab) StartAgent(ctx context.Context) (err error) {
 	return err
 }
 
-// StartDaemon starts the DPU's daemon, for the first time or again.
+// StartDaemon starts the DPU's daemon, for the first time or again. The lab holds the socket of its plugins, as the
+// shipped unit does.
 func (l *Lab) StartDaemon(ctx context.Context) (err error) {
+	if l.plugins == nil {
+		if l.plugins, err = l.DPU.hold(pluginSocket); err != nil {
+			return fmt.Errorf("hold the socket of offload-dpu: %w", err)
+		}
+	}
 	l.Daemon, err = l.DPU.Start(ctx, Daemon{
-		Name: "offload-dpu", Argv: []string{"offload-dpu"}, Ready: l.DPU.Accepts("unix", pluginSocket),
+		Name: "offload-dpu", Argv: []string{"offload-dpu"}, Sockets: []*os.File{l.plugins},
+		Ready: l.DPU.Accepts("unix", statusSocket),
 	})
 	return err
 }

@@ -206,6 +206,27 @@ func (e *Env) Listen(network, address string) (l net.Listener, err error) {
 	return l, err
 }
 
+// hold makes a unix socket inside the environment for a daemon to be handed. The caller closes it; its file stays.
+func (e *Env) hold(path string) (*os.File, error) {
+	if err := e.Do(func() error { return os.MkdirAll(filepath.Dir(path), 0o755) }); err != nil {
+		return nil, err
+	}
+	l, err := e.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a unix socket", l)
+	}
+	u.SetUnlinkOnClose(false)
+	if err := e.Do(func() error { return os.Chmod(path, 0o600) }); err != nil {
+		return nil, err
+	}
+	return u.File()
+}
+
 // close stops the daemons, ends pid 1 and with it everything in the environment, and removes its cgroups.
 func (e *Env) close() error {
 	for i := len(e.daemons) - 1; i >= 0; i-- {

@@ -67,6 +67,7 @@ type Lab struct {
 
 	options Options
 	state   *state
+	plugins *os.File // the socket of Daemon, nil before that was started
 }
 
 // FindBuild finds the build directory of the repository that the working directory is in.
@@ -278,6 +279,9 @@ func (l *Lab) Close() error {
 	if l.Registry != nil {
 		l.Registry.close()
 	}
+	if l.plugins != nil {
+		l.plugins.Close()
+	}
 	for _, e := range l.environments() {
 		if err := e.close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", e.name, err))
@@ -323,7 +327,7 @@ func stopFor(ctx context.Context, p *Process) error {
 	if p == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	return p.Stop(ctx)
 }

@@ -38,7 +38,7 @@ var ours = map[string]payloadFiles{
 			"build/bin/offload-dpu", "build/bin/containerd-shim-offload-v1", "build/bin/offload-runc", "build/bin/offloadctl",
 			"build/bin/rexec", "build/bin/udsbridge",
 		},
-		"unit": {"configs/systemd/offload-dpu.service"},
+		"unit": {"configs/systemd/offload-dpu.service", "configs/systemd/offload-dpu.socket"},
 	},
 }
 

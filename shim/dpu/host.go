@@ -191,6 +191,7 @@ func dialFunc(ctx context.Context, cfg *config.DPU, target func() link.Target) (
 	if err != nil {
 		return nil, err
 	}
+	dialer.Patient = true
 	return session.Dial(ctx, func(ctx context.Context) (net.Conn, error) {
 		return dialer.Dial(ctx, target())
 	}, session.Config{Name: "HOST " + cfg.Link.Address, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), MemoryBytes: memoryBytes})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -64,10 +65,33 @@ func (p Place) Close() error {
 // link on one of its mounts.
 var ErrLeavesHost = errors.New("a symbolic link of the HOST leads to a file of the DPU")
 
+// How long a mount of the HOST's files that nobody serves is waited for: offload-dpu
+// may just be restarted, and then replaces it.
+const (
+	servedWithin = 10 * time.Second
+	servedAgain  = 20 * time.Millisecond
+)
+
 // Resolve finds out what the DPU path p is. It fails if p does not exist or is
 // not absolute, and with [ErrLeavesHost] if it is the HOST who made it lead to a
-// file that is not the HOST's.
-func Resolve(p string) (_ Place, err error) {
+// file that is not the HOST's. If p lies on a mount that has lost the process that
+// serves it, it waits some seconds for another.
+func Resolve(p string) (Place, error) {
+	return whenServed(func() (Place, error) { return resolve(p) }, servedWithin)
+}
+
+// whenServed looks again, for as long as limit, while nobody serves what is looked at.
+func whenServed(look func() (Place, error), limit time.Duration) (Place, error) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(servedAgain) {
+		place, err := look()
+		dead := errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EIO)
+		if !dead || time.Now().After(deadline) {
+			return place, err
+		}
+	}
+}
+
+func resolve(p string) (_ Place, err error) {
 	if !path.IsAbs(p) {
 		return Place{}, fmt.Errorf("resolve path %q: not absolute", p)
 	}

@@ -16,8 +16,11 @@ import (
 )
 
 // Keeper keeps one session to the HOST's agent. A session that has ended is
-// replaced when it is next needed; until a link is back, each need fails with
-// the reason rather than wait. Its methods may be called concurrently.
+// replaced when it is next needed; those who need it meanwhile wait for the same
+// attempt and fail with its reason. A HOST that was there before is waited for as
+// long as a dial may take, since its agent may just be restarted; once that was in
+// vain, attempts fail as soon as nothing listens. Its methods may be called
+// concurrently.
 type Keeper struct {
 	// Connected, if set before the first need, is called with each session
 	// before anybody gets it. It must return soon.
@@ -25,57 +28,91 @@ type Keeper struct {
 
 	dialer *link.Dialer
 	cfg    session.Config
-
-	dialing sync.Mutex // held while dialling, so that one dial serves all
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	current *session.Session // may have ended
 	err     error            // why there is none
-	closed  bool
+	dialing *attempt         // nil if nobody needs one
+}
+
+// attempt is one to begin a session. Its results are there when done is closed.
+type attempt struct {
+	done    chan struct{}
+	session *session.Session
+	err     error
 }
 
 // New returns a keeper that has not connected yet.
 func New(dialer *link.Dialer, cfg session.Config) *Keeper {
-	return &Keeper{dialer: dialer, cfg: cfg}
+	k := &Keeper{dialer: dialer, cfg: cfg}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
+	return k
 }
 
 // Session returns a live session, which remains the keeper's. Errors wrap
 // errdefs.ErrUnavailable.
 func (k *Keeper) Session(ctx context.Context) (*session.Session, error) {
-	if s := k.Live(); s != nil {
+	k.mu.Lock()
+	if s := k.liveLocked(); s != nil {
+		k.mu.Unlock()
 		return s, nil
 	}
-	k.dialing.Lock()
-	defer k.dialing.Unlock()
-	if s := k.Live(); s != nil {
-		return s, nil
+	a := k.dialing
+	if a == nil {
+		a = &attempt{done: make(chan struct{})}
+		k.dialing = a
+		go k.dial(a)
 	}
-	s, err := session.Dial(ctx, func(ctx context.Context) (net.Conn, error) {
-		return k.dialer.Dial(ctx, link.Target{Kind: link.KindAgent})
+	k.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.session, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("link to %s: %w: %w", k.cfg.Name, ctx.Err(), errdefs.ErrUnavailable)
+	}
+}
+
+// dial makes the attempt, for all who wait for it.
+func (k *Keeper) dial(a *attempt) {
+	dialer := *k.dialer
+	k.mu.Lock()
+	dialer.Patient = k.err == nil
+	k.mu.Unlock()
+	s, err := session.Dial(k.ctx, func(ctx context.Context) (net.Conn, error) {
+		return dialer.Dial(ctx, link.Target{Kind: link.KindAgent})
 	}, k.cfg)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err != nil {
-		if ctx.Err() == nil {
-			k.err = err
+	defer close(a.done)
+	k.dialing = nil
+	switch {
+	case k.ctx.Err() != nil:
+		if s != nil {
+			go s.Close()
 		}
-		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+		a.err = fmt.Errorf("link to %s is closed here: %w", k.cfg.Name, errdefs.ErrUnavailable)
+	case err != nil:
+		k.err = err
+		a.err = fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+	default:
+		if k.Connected != nil {
+			k.Connected(s)
+		}
+		a.session = s
+		k.current, k.err = s, nil
 	}
-	if k.closed {
-		go s.Close()
-		return nil, fmt.Errorf("link to %s is closed here: %w", k.cfg.Name, errdefs.ErrUnavailable)
-	}
-	if k.Connected != nil {
-		k.Connected(s)
-	}
-	k.current, k.err = s, nil
-	return s, nil
 }
 
 // Live returns the session there is, or nil.
 func (k *Keeper) Live() *session.Session {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.liveLocked()
+}
+
+func (k *Keeper) liveLocked() *session.Session {
 	if k.current == nil {
 		return nil
 	}
@@ -114,7 +151,7 @@ func (k *Keeper) Open(ctx context.Context, service string, header []byte) (*sess
 // Close ends the session.
 func (k *Keeper) Close() {
 	k.mu.Lock()
-	k.closed = true
+	k.cancel()
 	k.mu.Unlock()
 	if s := k.Live(); s != nil {
 		s.Close()

@@ -21,7 +21,16 @@ type Dialer struct {
 	Security Security
 	// ConnectTimeout bounds a Dial, the TLS handshake included. Default 5 seconds.
 	ConnectTimeout time.Duration
+	// Patient makes a Dial try again within ConnectTimeout as long as nothing
+	// listens at the address, as while the HOST's agent is restarted.
+	Patient bool
 }
+
+// Bounds of the pause between two attempts of a patient Dial.
+const (
+	shortestPause = 10 * time.Millisecond
+	longestPause  = 200 * time.Millisecond
+)
 
 // Dial connects to a target. The error says what was dialled and tells apart a
 // HOST that refuses the connection, one that does not answer, a certificate that
@@ -45,7 +54,7 @@ func (d *Dialer) dial(ctx context.Context, target Target) (net.Conn, error) {
 	timeout := cmp.Or(d.ConnectTimeout, DefaultConnectTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	plain, err := connect(ctx, d.Address)
+	plain, err := d.connect(ctx)
 	if err != nil {
 		return nil, describe(d.Address, err)
 	}
@@ -59,6 +68,27 @@ func (d *Dialer) dial(ctx context.Context, target Target) (net.Conn, error) {
 		return nil, describe(d.Address, err)
 	}
 	return &dialled{halfCloser: conn, address: d.Address}, nil
+}
+
+// connect makes a socket to the HOST, as patiently as d is.
+func (d *Dialer) connect(ctx context.Context) (plainConn, error) {
+	var absent error
+	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
+		plain, err := connect(ctx, d.Address)
+		if err != nil && absent != nil && ctx.Err() != nil {
+			// That nothing listens says more than that time is up.
+			return nil, absent
+		}
+		if err == nil || !d.Patient || !nobodyThere(err) {
+			return plain, err
+		}
+		absent = err
+		select {
+		case <-ctx.Done():
+			return nil, absent
+		case <-time.After(pause):
+		}
+	}
 }
 
 // greet sends the preamble and does TLS upon it.

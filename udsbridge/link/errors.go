@@ -47,7 +47,7 @@ func describe(a Address, err error) error {
 		errors.As(err, &timeout) && timeout.Timeout(),
 		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
 		return fmt.Errorf("HOST %s does not answer: %w", a, err)
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+	case nobodyThere(err):
 		return fmt.Errorf("HOST %s: nothing listens there: %w", a, err)
 	case errors.As(err, &record), errors.Is(err, errForeign):
 		return fmt.Errorf("%s: %w: %w", a, ErrNotHost, err)
@@ -62,6 +62,11 @@ func describe(a Address, err error) error {
 	default:
 		return fmt.Errorf("HOST %s: %w", a, err)
 	}
+}
+
+// nobodyThere tells whether nothing listens at an address.
+func nobodyThere(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)
 }
 
 func isCut(err error) bool {

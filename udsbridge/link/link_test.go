@@ -244,3 +244,37 @@ func passOn(t *testing.T, in *link.Incoming, dir string) error {
 	err = errors.Join(fdpass.Send(local, []byte(in.Target.String()), f), f.Close(), in.Close())
 	return errors.Join(err, cmd.Wait())
 }
+
+// TestPatience holds that a patient dialer finds a HOST that comes up meanwhile, and that the error of one that never
+// does says so, not that time was up.
+func TestPatience(t *testing.T) {
+	path := t.TempDir() + "/link.sock"
+	d := &link.Dialer{Address: link.Address{Scheme: link.SchemeUnix, Path: path}, ConnectTimeout: time.Minute}
+	_, err := d.Dial(t.Context(), podTarget)
+	require.ErrorContains(t, err, "nothing listens there")
+	d.Patient, d.ConnectTimeout = true, 3*time.Second
+	_, err = d.Dial(t.Context(), podTarget)
+	require.ErrorContains(t, err, "nothing listens there")
+	d.ConnectTimeout = time.Minute
+	dialled := make(chan error, 1)
+	go func() {
+		c, err := d.Dial(t.Context(), podTarget)
+		if err == nil {
+			c.Close()
+		}
+		dialled <- err
+	}()
+	time.AfterFunc(30*time.Millisecond, func() {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			dialled <- err
+			return
+		}
+		defer l.Close()
+		if c, err := l.Accept(); err == nil {
+			_, _ = io.Copy(io.Discard, c)
+			c.Close()
+		}
+	})
+	require.NoError(t, <-dialled)
+}
