@@ -107,6 +107,12 @@ faults: ready ## Inject faults into a lab and hold what has to come of them (SEE
 fault-table: build ## Put the table of the last make faults into docs/faults.md
 	@$(LAB) faults --out $(BUILD)/report/faults.json --render docs/faults.md
 
+DURATION ?= 1h
+
+.PHONY: soak
+soak: ready ## Have containers come and go while things break, and compare before and after (DURATION=1h, SEED)
+	@$(LAB) soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
 # make fuzz FUZZTIME=1h ONLY=remotefs
 FUZZTIME ?= 30s
 

@@ -32,7 +32,7 @@ It needs root, and what "make build components images" makes.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), execCommand(), shellCommand(), suiteCommand(), testCommand(),
-		imagesCommand(), benchRunCommand(), benchDataCommand(), benchNetCommand(), faultsCommand(), vmCommand())
+		imagesCommand(), benchRunCommand(), benchDataCommand(), benchNetCommand(), faultsCommand(), soakCommand(), vmCommand())
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,26 @@ to chance comes from the seed, which is printed: the same seed injects the same 
 	cmd.Flags().BoolVar(&options.Short, "short", false, "leave out what takes more than seconds")
 	cmd.Flags().StringVar(&out, "out", "", "write the report to this file too, or with --render read it from there")
 	cmd.Flags().StringVar(&render, "render", "", "inject nothing, but put the table of the last report into this document")
+	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
+	return cmd
+}
+
+func soakCommand() *cobra.Command {
+	options := faults.Options{Log: os.Stderr}
+	var duration time.Duration
+	cmd := &cobra.Command{
+		Use:   "soak",
+		Short: "Have containers come and go for long while things break, and compare what there is before and after",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if options.Seed == 0 {
+				options.Seed = uint64(rand.Uint32())
+			}
+			return faults.Soak(cmd.Context(), options, duration, os.Stdout)
+		},
+	}
+	cmd.Flags().Uint64Var(&options.Seed, "seed", 0, "what chance is drawn from (default: by chance)")
+	cmd.Flags().DurationVar(&duration, "duration", time.Hour, "how long")
 	cmd.Flags().StringVar(&options.Build, "build", "", "the build directory (default: build in this repository)")
 	return cmd
 }

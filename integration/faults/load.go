@@ -27,6 +27,14 @@ func loadFaults() []*fault {
 	return []*fault{
 		{group: group, name: "200 containers", expect: backToNormal, steady: true, inject: manyContainers},
 		{group: group, name: "1,000 execs", expect: backToNormal, steady: true, inject: manyExecs},
+		{
+			group: group, name: "events that nobody reads", steady: true,
+			expect: "300 execs work meanwhile; " + backToNormal, inject: unreadEvents,
+		},
+		{
+			group: group, name: "40 containers, and each daemon killed in turn",
+			expect: "all of them run on, each as the same process, and can be entered", inject: killedUnderMany,
+		},
 		{group: group, name: "starts for a minute", expect: backToNormal, steady: true, inject: manyStarts},
 		{
 			group: group, name: "output that nobody reads", steady: true,
@@ -113,8 +121,10 @@ func manyContainers(ctx context.Context, s *scene) error {
 	return errors.Join(err, rmErr, s.allWorks(ctx))
 }
 
-func manyExecs(ctx context.Context, s *scene) error {
-	const count = 1000
+func manyExecs(ctx context.Context, s *scene) error { return s.execs(ctx, 1000) }
+
+// execs enters a witness so many times.
+func (s *scene) execs(ctx context.Context, count int) error {
 	w, err := s.dockerWitness(ctx)
 	if err != nil {
 		return err
@@ -130,6 +140,66 @@ func manyExecs(ctx context.Context, s *scene) error {
 	s.note("%d execs in %.0f s", count, time.Since(begun).Seconds())
 	s.over()
 	return errors.Join(err, w.goesOn(ctx), s.allWorks(ctx), w.ends(ctx, false))
+}
+
+// unreadEvents has dockerd tell of a thousand things to a client that is frozen.
+func unreadEvents(ctx context.Context, s *scene) error {
+	client := s.DPU.Command(context.WithoutCancel(ctx), "docker", "events")
+	client.Stdout, client.WaitDelay = io.Discard, time.Second
+	if err := client.Start(); err != nil {
+		return err
+	}
+	err := client.Process.Signal(unix.SIGSTOP)
+	if err == nil {
+		err = s.execs(ctx, 300)
+	}
+	_ = client.Process.Kill()
+	_ = client.Wait() // it was killed: its status is no news
+	return err
+}
+
+// killedUnderMany kills one daemon after the other while many containers run.
+func killedUnderMany(ctx context.Context, s *scene) error {
+	const count = 40
+	names := make([]string, count)
+	for i := range names {
+		names[i] = s.name("many")
+	}
+	err := atOnce(ctx, count, func(ctx context.Context, i int) error {
+		_, err := s.dpu(ctx, "docker", "run", "-d", "--name", names[i], "--network", "none", s.Image("busybox"), "sleep", "100000")
+		return err
+	})
+	identities := append([]string{"docker", "inspect", "-f", "{{.Name}} {{.State.Status}} {{.State.Pid}} {{.State.StartedAt}}"}, names...)
+	var born string
+	if err == nil {
+		born, err = s.dpu(ctx, identities...)
+	}
+	for _, t := range []target{offloadHost, offloadDPU, containerd, dockerd} {
+		if err == nil {
+			err = killed(t)(ctx, s, nil)
+		}
+		if err != nil {
+			break
+		}
+		err = s.eventually(ctx, "all are the same after "+t.name+" was killed", func(ctx context.Context) error {
+			now, err := s.dpu(ctx, identities...)
+			if err == nil && now != born {
+				err = fmt.Errorf("they are %q and were %q", now, born)
+			}
+			return err
+		})
+		if err == nil {
+			err = s.eventually(ctx, "all can be entered after "+t.name+" was killed", func(ctx context.Context) error {
+				return atOnce(ctx, count, func(ctx context.Context, i int) error {
+					_, err := s.dpu(ctx, "docker", "exec", names[i], "true")
+					return err
+				})
+			})
+		}
+	}
+	s.over()
+	_, rmErr := s.within(ctx, injectionTimeout, s.DPU, append([]string{"docker", "rm", "-f"}, names...)...)
+	return errors.Join(err, rmErr, s.allWorks(ctx))
 }
 
 func manyStarts(ctx context.Context, s *scene) error {

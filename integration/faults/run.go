@@ -50,7 +50,7 @@ type fault struct {
 }
 
 // catalogue is every fault there is.
-var catalogue = slicesOf(processFaults(), pairFaults(), runcFaults(), linkFaults(), roomFaults(), loadFaults())
+var catalogue = slicesOf(processFaults(), pairFaults(), runcFaults(), linkFaults(), roomFaults(), limitFaults(), loadFaults())
 
 func slicesOf(groups ...[]*fault) []*fault {
 	var all []*fault

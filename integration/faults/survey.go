@@ -35,7 +35,10 @@ func (s *scene) survey(ctx context.Context) (*survey, error) {
 			return nil, err
 		}
 		for line := range o {
-			all.things[env.Name()+": "+line] = true
+			// The server of rexec is started when it is needed and outlives who needed it.
+			if !strings.Contains(line, "/rexec serve ") && !strings.Contains(line, "/run/offload/agent/rexec") {
+				all.things[env.Name()+": "+line] = true
+			}
 		}
 		if err := s.surveyProcesses(env, all); err != nil {
 			return nil, err

@@ -20,6 +20,8 @@ type witness struct {
 	name string
 	// ctr tells that it is containerd's alone; otherwise it is dockerd's.
 	ctr bool
+	// refused tells that its file may be refused it for a while.
+	refused bool
 	// born tells it from one that was started again.
 	born string
 }
@@ -150,6 +152,14 @@ func (w *witness) ends(ctx context.Context, mayLose bool) (err error) {
 	file, err := w.s.dpu(ctx, "cat", dataDir+"/"+w.name+"/numbers")
 	if err != nil {
 		return err
+	}
+	if w.refused {
+		// What could not be opened is not in the file, and was told to the container.
+		told, err := w.s.on(ctx, w.s.DPU, "docker logs "+w.name+" 2>&1 >/dev/null | grep -ci 'too many open files'; true")
+		if lost := missing(file); err != nil || strconv.Itoa(lost) != strings.TrimSpace(told) {
+			return errors.Join(fmt.Errorf("file of %s: lacks %d numbers, and %s were refused", w.name, lost, told), err)
+		}
+		return complete(log)
 	}
 	if err := complete(file); err != nil {
 		return fmt.Errorf("file of %s: %w", w.name, err)

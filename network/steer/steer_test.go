@@ -5,12 +5,14 @@ package steer
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // actRedirect is what bpf_redirect makes a program return.
@@ -204,7 +206,11 @@ func FuzzOutward(f *testing.F) {
 		if len(frame) < 14 || len(frame) > 2000 {
 			return
 		}
-		got := run(t, p, frame)
+		got, err := p.Run(&ebpf.RunOptions{Data: frame})
+		if errors.Is(err, unix.EINVAL) {
+			return // the kernel tries no program on a frame that ends in its headers
+		}
+		require.NoError(t, err)
 		if got == actRedirect && [6]byte(frame[6:12]) != ours {
 			t.Fatal("a frame with the MAC of another passed")
 		}
