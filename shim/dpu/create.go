@@ -30,28 +30,15 @@ import (
 
 // Create makes a task: its shadow here, its container on the HOST.
 func (s *Service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	if err := s.reserve(r.ID); err != nil {
+	if err := s.tasks.reserve(r.ID); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	t, err := s.create(ctx, r)
 	if err != nil {
-		s.mu.Lock()
-		delete(s.tasks, r.ID)
-		s.mu.Unlock()
+		s.tasks.remove(r.ID)
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &taskapi.CreateTaskResponse{Pid: t.pid()}, nil
-}
-
-// reserve takes the id, so that of two requests for one id only one goes on.
-func (s *Service) reserve(id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.tasks[id]; ok {
-		return fmt.Errorf("task %q: %w", id, errdefs.ErrAlreadyExists)
-	}
-	s.tasks[id] = nil
-	return nil
 }
 
 func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *task, err error) {
@@ -92,9 +79,9 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, err
 	}
 	// Events about the task may arrive before the response does.
-	s.mu.Lock()
-	s.tasks[r.ID] = t
-	s.mu.Unlock()
+	if err := s.tasks.add(t); err != nil {
+		return nil, err
+	}
 	if _, err := s.host.task.Create(ctx, req); err != nil {
 		return nil, s.host.explain(err)
 	}

@@ -6,7 +6,6 @@ package dpu
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	eventstypes "github.com/containerd/containerd/api/events"
 	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
@@ -40,7 +39,10 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 	}
 	if e, ok := ev.(*eventstypes.TaskExit); ok {
 		// Output may take its time to be read, and other events don't wait.
-		publish := f.s.exits(t, e)
+		publish, err := f.s.exits(t, e)
+		if err != nil {
+			return nil, errgrpc.ToGRPC(err)
+		}
 		go publish(func() { f.s.publish(ctx, ev) })
 		return &ptypes.Empty{}, nil
 	}
@@ -50,15 +52,21 @@ func (f *eventForwarder) Forward(ctx context.Context, r *eventsapi.ForwardReques
 
 // exits notes that a process has exited and returns how to publish that: when
 // its output has been delivered, and the task's own exit after those of the
-// processes that exited before.
-func (s *Service) exits(t *task, e *eventstypes.TaskExit) (publish func(do func())) {
+// processes that exited before. It fails for an exit that can't be.
+func (s *Service) exits(t *task, e *eventstypes.TaskExit) (publish func(do func()), err error) {
 	if e.ID != e.ContainerID {
-		t.execExits.Add(1)
+		told, err := t.noteExit(e.ID)
+		if err != nil {
+			return nil, err
+		}
 		return func(do func()) {
-			defer t.execExits.Done()
+			defer told()
 			t.delivered(context.Background(), e.ID, s.ending(t, e.ID, e.ExitStatus))
 			do()
-		}
+		}, nil
+	}
+	if err := t.noteOwnExit(); err != nil {
+		return nil, err
 	}
 	return func(do func()) {
 		defer t.exitPublished()
@@ -66,7 +74,7 @@ func (s *Service) exits(t *task, e *eventstypes.TaskExit) (publish func(do func(
 		t.execExits.Wait()
 		t.endShadow()
 		do()
-	}
+	}, nil
 }
 
 // publish hands an event to containerd.
@@ -111,20 +119,10 @@ func (s *Service) localise(ev any) (*task, error) {
 	case *eventstypes.TaskStart:
 		e.Pid = t.pid()
 	case *eventstypes.TaskExit:
-		e.ExitStatus = exitStatus(e.ExitStatus)
+		e.ExitStatus, e.ExitedAt = exitStatus(e.ExitStatus), exitTime(e.ExitedAt)
 		if e.ID == id {
 			e.Pid = t.pid()
 		}
 	}
 	return t, nil
-}
-
-// checkMetrics accepts the cgroup metrics of either cgroup version.
-func checkMetrics(a *anypb.Any) error {
-	switch url := strings.TrimPrefix(a.GetTypeUrl(), "types.googleapis.com/"); url {
-	case "", "io.containerd.cgroups.v1.Metrics", "io.containerd.cgroups.v2.Metrics":
-		return nil
-	default:
-		return fmt.Errorf("metrics of the HOST: unexpected type %q: %w", url, errdefs.ErrInvalidArgument)
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 
@@ -74,7 +75,7 @@ func (e *exports) socket(name string) (string, bool) {
 
 // serve answers the HOST's file requests until the session ends.
 func (e *exports) serve(ctx context.Context, sess *session.Session) {
-	eachConn(sess.Listen(wire.ServiceFiles), func(c net.Conn) {
+	eachConn(sess.Listen(wire.ServiceFiles), maxFileConns, func(c net.Conn) {
 		if err := e.server.Serve(ctx, c); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			e.log.Debug("serve files", "error", err)
 		}
@@ -83,7 +84,7 @@ func (e *exports) serve(ctx context.Context, sess *session.Session) {
 
 // serveSockets joins each connection the HOST opens to the socket it names.
 func (e *exports) serveSockets(ctx context.Context, l net.Listener) {
-	eachConn(l, func(c net.Conn) {
+	eachConn(l, anyNumber, func(c net.Conn) {
 		st, ok := c.(*session.Stream)
 		if !ok {
 			return
@@ -118,13 +119,29 @@ func dialSocket(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", place.File.Fd()))
 }
 
-func eachConn(l net.Listener, serve func(net.Conn)) {
+// maxFileConns bounds the connections on which the HOST asks for files at once: a
+// pod's half has one, and each may make this side keep files open and memory.
+const maxFileConns = 4
+
+// anyNumber of connections is as many as a session has streams.
+const anyNumber = 1 << 20
+
+// eachConn serves each connection of l, and refuses those for which there is no
+// place among so many at once.
+func eachConn(l net.Listener, most int32, serve func(net.Conn)) {
+	var now atomic.Int32
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
+		if now.Add(1) > most {
+			now.Add(-1)
+			c.Close()
+			continue
+		}
 		go func() {
+			defer now.Add(-1)
 			defer c.Close()
 			serve(c)
 		}()

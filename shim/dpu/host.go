@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/container-offload/offload/config"
 	"github.com/container-offload/offload/shim/shadow"
@@ -165,6 +166,10 @@ func (h *host) explain(err error) error {
 			return errgrpc.ToGRPC(fmt.Errorf("%w: %w", h.sess.Err(), errdefs.ErrUnavailable))
 		default:
 		}
+	}
+	if st, ok := status.FromError(err); ok {
+		// Its code and a bounded text are all that is believed.
+		err = status.Error(st.Code(), localText(st.Message()))
 	}
 	return errgrpc.ToGRPC(wire.Native(err))
 }

@@ -183,7 +183,7 @@ func mayChangeNetwork(spec *specs.Spec) bool {
 
 // serveDNS answers the DNS queries that the HOST passes on.
 func (n *networks) serveDNS(l net.Listener) {
-	eachConn(l, func(c net.Conn) {
+	eachConn(l, anyNumber, func(c net.Conn) {
 		st, ok := c.(*session.Stream)
 		if !ok {
 			return

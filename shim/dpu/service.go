@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 
 	eventstypes "github.com/containerd/containerd/api/events"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -34,9 +33,7 @@ type Service struct {
 	files      *exports
 	shadows    shadow.Registry
 	networks   *networks
-
-	mu    sync.Mutex
-	tasks map[string]*task
+	tasks      tasks
 }
 
 var _ taskapi.TTRPCTaskService = (*Service)(nil)
@@ -58,7 +55,6 @@ func New(ctx context.Context, o Options) *Service {
 	s := &Service{
 		ns: o.Namespace, shimID: o.ShimID, log: o.Logger, publisher: o.Publisher, shutdown: o.Shutdown,
 		files: newExports(o.Logger),
-		tasks: make(map[string]*task),
 	}
 	s.networks = newNetworks(s)
 	s.host = connect(ctx, s)
@@ -73,11 +69,7 @@ func (s *Service) RegisterTTRPC(server *ttrpc.Server) error {
 }
 
 func (s *Service) close() {
-	s.mu.Lock()
-	tasks := s.tasks
-	s.tasks = map[string]*task{}
-	s.mu.Unlock()
-	for _, t := range tasks {
+	for _, t := range s.tasks.close() {
 		t.release()
 	}
 	s.host.close()
@@ -85,13 +77,8 @@ func (s *Service) close() {
 
 // task returns the task with the given id or errdefs.ErrNotFound.
 func (s *Service) task(id string) (*task, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, ok := s.tasks[id]
-	if !ok || t == nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("task %q: %w", id, errdefs.ErrNotFound))
-	}
-	return t, nil
+	t, err := s.tasks.get(id)
+	return t, errgrpc.ToGRPC(err)
 }
 
 // forward passes a request for an existing task on to the HOST half.
@@ -142,7 +129,7 @@ func (s *Service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	}
 	// The HOST has written all there was: what is left is on its way here.
 	t.closeStdio(ctx, r.ExecID)
-	out := &taskapi.DeleteResponse{Pid: resp.GetPid(), ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: resp.GetExitedAt()}
+	out := &taskapi.DeleteResponse{Pid: resp.GetPid(), ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: exitTime(resp.GetExitedAt())}
 	if r.ExecID != "" {
 		return out, nil
 	}
@@ -154,9 +141,7 @@ func (s *Service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	s.publish(ctx, &eventstypes.TaskDelete{
 		ContainerID: r.ID, ID: r.ID, Pid: out.Pid, ExitStatus: out.ExitStatus, ExitedAt: out.ExitedAt,
 	})
-	s.mu.Lock()
-	delete(s.tasks, r.ID)
-	s.mu.Unlock()
+	s.tasks.remove(r.ID)
 	t.release()
 	markDeleted(t.bundle)
 	return out, nil
@@ -170,7 +155,7 @@ func (s *Service) State(ctx context.Context, r *taskapi.StateRequest) (*taskapi.
 	}
 	out := &taskapi.StateResponse{
 		ID: r.ID, ExecID: r.ExecID, Bundle: t.bundle, Pid: resp.GetPid(), Status: resp.GetStatus(),
-		ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: resp.GetExitedAt(),
+		ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: exitTime(resp.GetExitedAt()),
 	}
 	if r.ExecID == "" {
 		out.Pid = t.pid()
@@ -233,7 +218,13 @@ func (s *Service) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*ptypes
 // Pids returns the process ids that the task has on the HOST.
 func (s *Service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
 	resp, _, err := forward(ctx, s, r, taskapi.TTRPCTaskService.Pids)
-	return resp, err
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPids(resp); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return resp, nil
 }
 
 // Wait blocks until a process has exited.
@@ -246,7 +237,7 @@ func (s *Service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.Wa
 	if r.ExecID == "" {
 		t.endShadow()
 	}
-	return &taskapi.WaitResponse{ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: resp.GetExitedAt()}, nil
+	return &taskapi.WaitResponse{ExitStatus: exitStatus(resp.GetExitStatus()), ExitedAt: exitTime(resp.GetExitedAt())}, nil
 }
 
 // Stats returns the task's cgroup metrics as the HOST has them.
@@ -255,10 +246,11 @@ func (s *Service) Stats(ctx context.Context, r *taskapi.StatsRequest) (*taskapi.
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMetrics(resp.GetStats()); err != nil {
+	stats, err := localMetrics(resp.GetStats())
+	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	return resp, nil
+	return &taskapi.StatsResponse{Stats: stats}, nil
 }
 
 // Connect returns the process ids of this shim and of the task's shadow.
@@ -272,10 +264,7 @@ func (s *Service) Connect(_ context.Context, r *taskapi.ConnectRequest) (*taskap
 
 // Shutdown ends both halves once no task is left.
 func (s *Service) Shutdown(ctx context.Context, r *taskapi.ShutdownRequest) (*ptypes.Empty, error) {
-	s.mu.Lock()
-	left := len(s.tasks)
-	s.mu.Unlock()
-	if left > 0 {
+	if s.tasks.count() > 0 {
 		return &ptypes.Empty{}, nil
 	}
 	if client, err := s.host.tasks(ctx); err == nil {
@@ -295,6 +284,3 @@ func empty(err error) (*ptypes.Empty, error) {
 	}
 	return &ptypes.Empty{}, nil
 }
-
-// exitStatus bounds what the HOST reports to what wait(2) can report.
-func exitStatus(status uint32) uint32 { return min(status, 255) }

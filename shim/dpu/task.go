@@ -5,10 +5,12 @@ package dpu
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	apitypes "github.com/containerd/containerd/api/types"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/container-offload/offload/shim/shadow"
@@ -28,6 +30,10 @@ type task struct {
 	exitedOnce sync.Once
 	// execExits are the exits of added processes that are yet to be told.
 	execExits sync.WaitGroup
+	// pendingExits is how many they are, those after the task's own exit included.
+	pendingExits int
+	// ownExit tells that the HOST has reported the task's own exit.
+	ownExit bool
 
 	// created is closed once the HOST has the task, released once it is given up
 	// here.
@@ -51,6 +57,43 @@ func newTask(id, bundle string, rootfs []*apitypes.Mount) *task {
 		id: id, bundle: bundle, rootfs: rootfs, execs: map[string]*processIO{},
 		exited: make(chan struct{}), created: make(chan struct{}), released: make(chan struct{}),
 	}
+}
+
+// maxPendingExits bounds the exits of a task's processes that wait for output to be
+// delivered. Only a HOST that makes them up has more.
+const maxPendingExits = 4096
+
+// noteExit counts the exit of an added process in until told is called.
+func (t *task) noteExit(execID string) (told func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pendingExits >= maxPendingExits {
+		return nil, fmt.Errorf("exit of process %q of task %q, after %d more: %w", localText(execID), t.id, t.pendingExits, errdefs.ErrResourceExhausted)
+	}
+	t.pendingExits++
+	before := !t.ownExit
+	if before {
+		t.execExits.Add(1)
+	}
+	return func() {
+		t.mu.Lock()
+		t.pendingExits--
+		t.mu.Unlock()
+		if before {
+			t.execExits.Done()
+		}
+	}, nil
+}
+
+// noteOwnExit notes that the task has exited, which it does once.
+func (t *task) noteOwnExit() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ownExit {
+		return fmt.Errorf("exit of task %q: %w", t.id, errdefs.ErrAlreadyExists)
+	}
+	t.ownExit = true
+	return nil
 }
 
 func (t *task) stdio(execID string) *processIO {
