@@ -22,6 +22,7 @@ needs=(
   nftables:/usr/sbin/nft
   pkg-config:/usr/bin/pkg-config
   procps:/usr/bin/ps
+  systemd:/usr/lib/systemd/systemd-journald
   util-linux:/usr/bin/nsenter
   xz-utils:/usr/bin/xz
   "$@"

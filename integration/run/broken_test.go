@@ -206,6 +206,17 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("exit status %d after %v: %q", r.code, r.took, r.all())
 		}
 	})
+	t.Run("copy into a container", func(t *testing.T) {
+		leavesNothingIn(t, l)
+		const copying = `docker create --name copied "$1" true && dd if=/dev/zero of=/tmp/big bs=1M count=64 && docker cp /tmp/big copied:/big`
+		r := tryIn(t, l.DPU, "", "sh", "-c", copying, "sh", image("busybox"))
+		if r.code != 1 || !strings.Contains(strings.ToLower(r.all()), full) {
+			t.Errorf("exit status %d after %v: %q", r.code, r.took, r.all())
+		}
+		if r := tryIn(t, l.DPU, "", "sh", "-c", "docker rm copied; rm /tmp/big"); r.code != 0 {
+			t.Error(r.all())
+		}
+	})
 	t.Run("no room for a container", func(t *testing.T) {
 		// A new snapshot takes no block of this file system, only inodes.
 		fill := "mkdir /var/lib/offload/fill && cd /var/lib/offload/fill && i=0 && while : > $i; do i=$((i+1)); done"

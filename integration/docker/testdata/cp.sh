@@ -12,3 +12,10 @@ docker cp f one:/no/such/ 2>&1 | tail -1
 docker exec one sh -c 'ln -s /tmp /sneaky'; docker cp f one:/sneaky/through; docker exec one cat /tmp/through
 docker stop -t 0 one >/dev/null; docker cp one:/tmp/f again; cat again
 head -c 30000000 /dev/urandom > big; md5sum < big > want; docker cp big one:/big; docker cp one:/big got; md5sum < got | diff - want && echo same
+# Without room, on either side.
+mkdir full; mount -t tmpfs -o size=1m none full; dd if=/dev/zero of=big bs=1M count=3 2>/dev/null
+docker volume create --opt type=tmpfs --opt device=tmpfs --opt o=size=1m small
+docker create --name roomy -v small:/small busybox >/dev/null
+docker cp -q big roomy:/big; docker cp -q roomy:/big full/; echo status $?
+docker cp -q big roomy:/small/big 2>&1 | grep -v level=; docker cp -q full/. roomy:/; echo status $?
+umount full; docker rm -v roomy; docker volume rm small
