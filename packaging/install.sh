@@ -57,6 +57,9 @@ if [ "$side" != dpu ]; then
 	put 0644 "$source/configs/host.toml" "$examples/host.toml"
 fi
 if [ "$side" != host ]; then
+	# In no PATH, unless somebody wants the shim to be found as runc's.
+	install -d "$root$prefix/lib/offload"
+	ln -sf "$prefix/bin/containerd-shim-offload-v1" "$root$prefix/lib/offload/containerd-shim-runc-v2"
 	for f in dpu.toml offload.toml daemon.json; do
 		put 0644 "$source/configs/$f" "$examples/$f"
 	done

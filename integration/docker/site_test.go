@@ -232,6 +232,26 @@ func shellOn(t *testing.T, e *lab.Env, script string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// TestTakenForRunc holds that dockerd may take the shim for runc's, and then knows of the HOST's runc what it knows of one
+// on its own machine.
+func TestTakenForRunc(t *testing.T) {
+	startSites(t, strings.NewReplacer(`"runtimeType": "io.containerd.offload.v1"`, `"path": "offload-runc"`))
+	compare(t, useSite+`
+docker version | grep -A 1 -e runc: -e offload: | grep -o 'Version: .*'
+docker info 2>/dev/null | grep -o 'runc version:.*'
+mkdir -p tree/below; mount -t tmpfs none tree/below
+docker run --rm --network none --mount type=bind,src=$PWD/tree,dst=/d,readonly,bind-propagation=rprivate,bind-recursive=readonly busybox sh -c 'touch /d/x /d/below/x 2>&1'
+docker run --rm --network none -v $PWD/tree:/d:ro busybox touch /d/below/x
+umount tree/below
+docker run -d --name web --network none busybox sleep 1000 >/dev/null; docker exec web echo reached
+docker update -m 64m --memory-swap 64m web; docker pause web; docker unpause web; docker kill web; docker wait web
+docker start web; docker restart -t 0 web; docker rm -f web
+`)
+	if out := shellOn(t, pair[0].Host, "ls -d /run/docker /var/run/docker 2>/dev/null || true"); out != "" {
+		t.Errorf("on the HOST: %s", out)
+	}
+}
+
 // TestSystemdCgroups holds that with systemd as the driver it is systemd that is asked for a container's cgroup. A lab
 // has none, which shows that it was: both sides say so, and no cgroup is made some other way.
 func TestSystemdCgroups(t *testing.T) {

@@ -45,7 +45,8 @@ type envSpec struct {
 	logDir   string
 	group    string
 	binaries []string
-	lab      string // the lab's ID
+	links    map[string]string // further names of binaries
+	lab      string            // the lab's ID
 }
 
 // newEnv creates an environment's root tree, cgroups and namespaces, with loopback up and nothing running but pid 1.
@@ -53,6 +54,11 @@ func newEnv(ctx context.Context, hs []hierarchy, spec envSpec) (_ *Env, err erro
 	root, programs := filepath.Join(spec.dir, "root"), filepath.Join(spec.dir, "programs")
 	if err := layOutPrograms(programs, spec.binaries); err != nil {
 		return nil, fmt.Errorf("lay out the programs of %s: %w", spec.name, err)
+	}
+	for name, program := range spec.links {
+		if err := os.Symlink(program, filepath.Join(programs, name)); err != nil {
+			return nil, fmt.Errorf("lay out the programs of %s: %w", spec.name, err)
+		}
 	}
 	if err := layOutRoot(root, spec.name); err != nil {
 		return nil, fmt.Errorf("lay out the root of %s: %w", spec.name, err)

@@ -186,6 +186,10 @@ func (o *Options) binaries(env string) ([]string, error) {
 	}), nil
 }
 
+// links are further names of programs. By that of runc's shim containerd finds ours for a runtime that dockerd takes for
+// runc; see docs/docker-compat.md.
+var links = map[string]map[string]string{"dpu": {"containerd-shim-runc-v2": "containerd-shim-offload-v1"}}
+
 // openEnvironments makes one environment, or two and the link between them.
 func (l *Lab) openEnvironments(ctx context.Context) (err error) {
 	hs, err := machineHierarchies()
@@ -199,7 +203,7 @@ func (l *Lab) openEnvironments(ctx context.Context) (err error) {
 		}
 		return newEnv(ctx, hs, envSpec{
 			name: name, dir: filepath.Join(l.state.dir, name), logDir: l.options.LogDir,
-			group: filepath.Join(groupPrefix+l.state.id, name), binaries: binaries, lab: l.state.id,
+			group: filepath.Join(groupPrefix+l.state.id, name), binaries: binaries, links: links[name], lab: l.state.id,
 		})
 	}
 	if l.Kind == Stock {

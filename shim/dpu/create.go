@@ -326,8 +326,17 @@ func runcOptions(a interface {
 	if !ok {
 		return nil, fmt.Errorf("runtime options of type %q, want %s: %w", a.GetTypeUrl(), "containerd.runc.v1.Options", errdefs.ErrInvalidArgument)
 	}
+	if filepath.Base(o.BinaryName) == standIn {
+		// What it stands in for is the HOST's runc, with a root directory of the
+		// HOST's.
+		o.BinaryName, o.Root = "", ""
+	}
 	return marshalOptions(o)
 }
+
+// standIn is the name of the program by which the DPU asks for the HOST's runc. A
+// caller who takes the shim for runc's gives it as the runtime to use.
+const standIn = "offload-runc"
 
 func marshalOptions(o *options.Options) ([]byte, error) {
 	b, err := proto.Marshal(o)
