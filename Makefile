@@ -21,7 +21,10 @@ GOLANGCI_VERSION := v2.15.0
 STATICCHECK_VERSION := v0.8.2
 
 STATIC_BUILD = CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '-s -w'
-PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v /offload-lab)
+PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./cmd/... | grep -v -e /offload-lab -e /containerd-shim-)
+# There are many shims, and containerd's packages know how to leave gRPC out of what speaks ttrpc.
+SHIMS = $(shell $(GO) list ./cmd/containerd-shim-...)
+SHIM_BUILD = $(STATIC_BUILD) -tags no_grpc
 # What needs a lab, and with it the machine to itself, is tested after the rest.
 UNIT = $(shell $(GO) list ./... | grep -v -e /integration/run -e /integration/network -e /integration/docker -e /integration/builtin -e /integration/hostile -e /integration/vm/suite)
 
@@ -45,6 +48,7 @@ components: deps ## Build the pinned containerd, runc, dockerd and docker, once
 build: ## Build our own programs, static, into build/bin
 	@mkdir -p $(BUILD)/bin
 	@$(STATIC_BUILD) -o $(BUILD)/bin/ $(PROGRAMS)
+	@$(SHIM_BUILD) -o $(BUILD)/bin/ $(SHIMS)
 	@$(STATIC_BUILD) -o $(LAB) ./cmd/offload-lab
 	@if command -v gcc >/dev/null; then $(MAKE) -s preload; fi
 
@@ -229,6 +233,7 @@ install: build ## Install programs, units, manual and completions (SIDE=host or 
 deb: build ## Build the Debian packages offload-host and offload-dpu, for amd64 and arm64
 	@for arch in amd64 arm64; do \
 		GOARCH=$$arch $(STATIC_BUILD) -o $(BUILD)/deb/$$arch/ $(PROGRAMS); \
+		GOARCH=$$arch $(SHIM_BUILD) -o $(BUILD)/deb/$$arch/ $(SHIMS); \
 		OFFLOADCTL=$(BUILD)/bin/offloadctl packaging/deb.sh $(BUILD)/deb/$$arch $$arch $(BUILD)/deb; \
 	done
 
