@@ -19,14 +19,14 @@ func FuzzRef(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		r, made := Ref(text), []Ref(nil)
-		name := func(n string, ok bool, make func(string) Ref) {
+		name := func(n string, ok bool, of func(string) Ref) {
 			if !ok {
 				return
 			}
 			if n == "" || n == "." || n == ".." || strings.ContainsAny(n, "/\x00") {
 				t.Fatalf("%q names %q", text, n)
 			}
-			made = append(made, make(n))
+			made = append(made, of(n))
 		}
 		export, ok := r.Export()
 		name(export, ok, ExportRef)
