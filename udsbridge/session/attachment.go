@@ -19,6 +19,10 @@ type attachment struct {
 	rec  recordConn      // nil unless the connection is one
 
 	frames frameReader
+	turn   turn
+	// interruptible says that a read can be ended by a deadline, so that who waits
+	// for a stream may read.
+	interruptible bool
 
 	// Arguments and results of one system call, kept here so that calls don't
 	// allocate. Reading and writing have their own.

@@ -11,10 +11,11 @@ func (st *Stream) AwaitReadable(f func()) bool {
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
 	if st.readableLocked() {
-		st.notify = nil
+		st.setNotifyLocked(nil)
 		return true
 	}
-	st.notify = f
+	st.setNotifyLocked(f)
+	st.s.passLocked()
 	return false
 }
 
@@ -26,7 +27,16 @@ func (st *Stream) readableLocked() bool {
 // notifyLocked calls who waits in AwaitReadable.
 func (st *Stream) notifyLocked() {
 	if f := st.notify; f != nil && st.readableLocked() {
-		st.notify = nil
+		st.setNotifyLocked(nil)
 		go f()
+	}
+}
+
+func (st *Stream) setNotifyLocked(f func()) {
+	if st.notify != nil {
+		st.s.urgent--
+	}
+	if st.notify = f; f != nil {
+		st.s.urgent++
 	}
 }

@@ -11,31 +11,6 @@ import (
 	"time"
 )
 
-// readLoop takes what arrives on a connection until the connection is lost.
-func (s *Session) readLoop(a *attachment) {
-	defer a.frames.close()
-	arrived := 0
-	for {
-		n, err := a.frames.read()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errPeerClosed
-			}
-			s.detach(a, err)
-			return
-		}
-		arrived += n
-		f, ok, err := a.frames.next()
-		if !ok && err == nil && arrived < ackEvery {
-			continue
-		}
-		if !s.receive(a, arrived, f, ok, err) {
-			return
-		}
-		arrived = 0
-	}
-}
-
 var errPeerClosed = errors.New("connection closed by peer")
 
 // isClosed reports whether a connection was lost because the other end has closed it.
@@ -48,16 +23,17 @@ func isClosed(err error) bool {
 	return false
 }
 
-// receive takes a frame, if ok, and all that have arrived with it. It reports
-// whether the connection is still good.
-func (s *Session) receive(a *attachment, arrived int, f frame, ok bool, err error) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn != a {
+// receiveLocked takes a frame, if ok, and all that have arrived with it. arrived is how
+// many bytes have, and err is what was wrong with them.
+func (s *Session) receiveLocked(a *attachment, arrived int, f frame, ok bool, err error) {
+	switch {
+	case s.conn != a:
 		if f.seg != nil {
 			f.seg.release()
 		}
-		return false
+		return
+	case arrived == 0:
+		return
 	}
 	s.lastRead = time.Now()
 	s.stats.ReceivedBytes += uint64(arrived)
@@ -72,17 +48,18 @@ func (s *Session) receive(a *attachment, arrived int, f frame, ok bool, err erro
 	switch {
 	case err != nil:
 		s.failLocked(fmt.Errorf("session with %s: %w", s.cfg.Name, err))
-		return false
+		return
 	case s.core.bye:
 		s.failLocked(fmt.Errorf("%w by %s", ErrClosed, withReason(s.cfg.Name, s.core.byeReason)))
-		return false
+		return
 	}
 	if s.core.log.kept() == 0 {
 		s.notifyLocked()
 	}
 	s.scheduleAckLocked()
-	s.kickLocked()
-	return true
+	if w := a.turn.leader; w == nil || !w.woken {
+		s.pushLocked()
+	} // else who reads has what he waits for, and answers when he has taken it
 }
 
 func withReason(name, reason string) string {

@@ -27,8 +27,8 @@ const (
 
 // Session is one end of a session. Its methods may be called concurrently.
 //
-// A session has two goroutines: one reads, and on the dialling end also redials;
-// one writes. Streams have none.
+// A session has two goroutines: one reads when nobody who waits for a stream does (see
+// turn), and on the dialling end also redials; one writes. Streams have none.
 type Session struct {
 	cfg    Config
 	id     sessionID
@@ -54,6 +54,9 @@ type Session struct {
 	begun     *attachment // has taken a part of out; writeLoop does the rest
 	out       batch
 	blocked   []*Stream // wait for room in the log, first come first served
+	turnPause time.Duration
+	followers []*waiter // wait for what somebody else reads
+	urgent    int       // how many others do, who can't read themselves
 	changed   chan struct{}
 	lastRead  time.Time
 	keepalive *time.Timer
@@ -82,8 +85,9 @@ type batch struct {
 func newSession(cfg Config, id sessionID, dialer bool) *Session {
 	s := &Session{
 		cfg: cfg, id: id, dialer: dialer,
-		done: make(chan struct{}),
-		core: newCore(cfg.core(dialer)),
+		done:      make(chan struct{}),
+		core:      newCore(cfg.core(dialer)),
+		turnPause: turnPause,
 	}
 	s.resume = cfg.ResumeTimeout
 	s.write.L = &s.mu
@@ -117,6 +121,9 @@ func (s *Session) attachLocked(conn net.Conn, t terms) (*attachment, error) {
 	}
 	a := attach(conn)
 	s.core.windowLimit = min(s.cfg.WindowBytes, windowFor(roundTrip(a.conn)))
+	a.interruptible = a.conn.SetReadDeadline(time.Time{}) == nil
+	a.turn.wake.L = &s.mu
+	a.turn.due = true
 	s.conn = a
 	if s.resuming != nil {
 		s.resuming.Stop()
@@ -129,13 +136,7 @@ func (s *Session) attachLocked(conn net.Conn, t terms) (*attachment, error) {
 	return a, nil
 }
 
-// detach stops using a connection. It does nothing if that has happened already.
-func (s *Session) detach(a *attachment, reason error) {
-	s.mu.Lock()
-	s.detachLocked(a, reason)
-	s.mu.Unlock()
-}
-
+// detachLocked stops using a connection. It does nothing if that has happened already.
 func (s *Session) detachLocked(a *attachment, reason error) {
 	if s.conn != a {
 		return
@@ -143,6 +144,14 @@ func (s *Session) detachLocked(a *attachment, reason error) {
 	s.conn = nil
 	s.core.disconnect()
 	s.keepalive.Stop()
+	a.turn.wake.Signal()
+	a.interruptLocked()
+	if a.turn.pause != nil {
+		a.turn.pause.Stop()
+	}
+	if !a.turn.taken {
+		a.frames.close()
+	}
 	// Closing a TLS connection may wait for its peer.
 	go a.conn.Close()
 	if s.err != nil {
@@ -370,6 +379,9 @@ func (s *Session) flushLocked() error {
 func (s *Session) awaitLocked(timeout time.Duration, until func() bool) {
 	t := time.NewTimer(timeout)
 	defer t.Stop()
+	s.urgent++
+	defer func() { s.urgent-- }()
+	s.passLocked()
 	for !until() {
 		changed := s.changeLocked()
 		s.mu.Unlock()

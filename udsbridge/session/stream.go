@@ -23,7 +23,8 @@ type Stream struct {
 	flow *flow
 
 	// All below is protected by s.mu.
-	read, write sync.Cond
+	read        waiter
+	write       sync.Cond
 	reading     bool   // somebody reads and has a view of flow.queue
 	busy        bool   // somebody writes
 	queued      bool   // in s.blocked
@@ -123,7 +124,7 @@ func (st *Stream) endLocked() {
 	st.dropLocked()
 	st.readBy.stop()
 	st.writeBy.stop()
-	st.read.Broadcast()
+	st.s.wakeLocked(&st.read)
 	st.write.Broadcast()
 	st.notifyLocked()
 }
@@ -131,7 +132,7 @@ func (st *Stream) endLocked() {
 // arrivedLocked is called when there is something to read, or an error.
 func (st *Stream) arrivedLocked() {
 	st.dropLocked()
-	st.read.Broadcast()
+	st.s.wakeLocked(&st.read)
 	st.notifyLocked()
 }
 
@@ -161,8 +162,8 @@ func (d *deadline) stop() {
 	d.set++
 }
 
-// changeLocked sets the deadline; wake is signalled when it has passed.
-func (d *deadline) changeLocked(t time.Time, wake *sync.Cond) {
+// changeLocked sets the deadline; wakeLocked is called when it has passed.
+func (d *deadline) changeLocked(t time.Time, mu *sync.Mutex, wakeLocked func()) {
 	d.stop()
 	d.expired = false
 	if t.IsZero() {
@@ -171,16 +172,16 @@ func (d *deadline) changeLocked(t time.Time, wake *sync.Cond) {
 	wait := time.Until(t)
 	if wait <= 0 {
 		d.expired = true
-		wake.Broadcast()
+		wakeLocked()
 		return
 	}
 	set := d.set
 	d.timer = time.AfterFunc(wait, func() {
-		wake.L.Lock()
-		defer wake.L.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
 		if d.set == set {
 			d.expired = true
-			wake.Broadcast()
+			wakeLocked()
 		}
 	})
 }
@@ -201,10 +202,10 @@ func (st *Stream) setDeadlines(t time.Time, read, write bool) error {
 		return st.errClosed("set deadline of")
 	}
 	if read {
-		st.readBy.changeLocked(t, &st.read)
+		st.readBy.changeLocked(t, &st.s.mu, func() { st.s.wakeLocked(&st.read) })
 	}
 	if write {
-		st.writeBy.changeLocked(t, &st.write)
+		st.writeBy.changeLocked(t, &st.s.mu, st.write.Broadcast)
 	}
 	return nil
 }

@@ -45,24 +45,36 @@ func gather(p []byte, view [][]byte) int {
 
 // awaitDataLocked waits until there is something to read and nobody else reads.
 func (st *Stream) awaitDataLocked() error {
-	for {
-		f := st.flow
-		switch {
-		case st.closed:
-			return st.errClosed("read from")
-		case st.readBy.expired:
-			return st.errDeadline("read from")
-		case st.reading:
-		case f.unwanted && f.err != nil:
-			return f.err
-		case f.queue.size > 0:
-			return nil
-		case f.finRcvd:
-			return io.EOF
-		case f.err != nil:
-			return f.err
-		}
-		st.read.Wait()
+	ok, err := st.dataLocked()
+	if ok || err != nil {
+		return err
+	}
+	for !ok && err == nil {
+		st.s.waitLocked(&st.read)
+		ok, err = st.dataLocked()
+	}
+	st.s.passLocked()
+	return err
+}
+
+// dataLocked reports whether there is something that the caller may read.
+func (st *Stream) dataLocked() (bool, error) {
+	f := st.flow
+	switch {
+	case st.closed:
+		return false, st.errClosed("read from")
+	case st.readBy.expired:
+		return false, st.errDeadline("read from")
+	case st.reading:
+		return false, nil
+	case f.unwanted && f.err != nil:
+		return false, f.err
+	case f.queue.size > 0:
+		return true, nil
+	case f.finRcvd:
+		return false, io.EOF
+	default:
+		return false, f.err
 	}
 }
 
@@ -72,11 +84,10 @@ func (st *Stream) consumeLocked(n int) {
 		st.dropLocked()
 	} else {
 		st.s.core.consume(st.flow, n)
-		st.s.kickLocked()
 	}
-	if st.flow.queue.size > 0 || st.closed {
-		st.read.Signal()
-	}
+	// Another one may wait for this one to be done, whatever there is to read.
+	st.s.wakeLocked(&st.read)
+	st.s.pushLocked()
 }
 
 // WriteTo writes to w what the stream has until it ends.

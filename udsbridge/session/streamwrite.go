@@ -104,7 +104,10 @@ func (st *Stream) awaitRoomLocked(n int) (int, error) {
 			s.blocked = append(s.blocked, st)
 		}
 		st.waiting = true
+		s.urgent++
+		s.passLocked()
 		st.write.Wait()
+		s.urgent--
 		st.waiting = false
 	}
 }
