@@ -69,7 +69,8 @@ func (h *host) dial(ctx context.Context, cfg *config.DPU, s *Service) error {
 		sess.Close()
 		return err
 	}
-	h.sess, h.client = sess, ttrpc.NewClient(stream)
+	quiet := silence{patience: cfg.Link.ResumeTimeout.Duration() + answerTimeout, end: func() { sess.Abort(errSilent) }}
+	h.sess, h.client = sess, ttrpc.NewClient(stream, ttrpc.WithUnaryClientInterceptor(quiet.intercept))
 	h.task = taskapi.NewTTRPCTaskClient(h.client)
 	go s.files.serve(ctx, sess)
 	go s.files.serveSockets(ctx, sess.Listen(wire.ServiceSocket))
