@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/resident"
 	"github.com/container-offload/offload/shim/shadow"
 	"github.com/container-offload/offload/shim/wire"
 	"github.com/container-offload/offload/udsbridge/link"
@@ -70,7 +71,8 @@ func (h *host) dial(ctx context.Context, cfg *config.DPU, s *Service) error {
 		return err
 	}
 	quiet := silence{patience: cfg.Link.ResumeTimeout.Duration() + answerTimeout, end: func() { sess.Abort(errSilent) }}
-	h.sess, h.client = sess, ttrpc.NewClient(stream, ttrpc.WithUnaryClientInterceptor(quiet.intercept))
+	idle := resident.New(resident.Idle)
+	h.sess, h.client = sess, ttrpc.NewClient(stream, ttrpc.WithChainUnaryClientInterceptor(worked(idle), quiet.intercept))
 	h.task = taskapi.NewTTRPCTaskClient(h.client)
 	go s.files.serve(ctx, sess)
 	go s.files.serveSockets(ctx, sess.Listen(wire.ServiceSocket))
@@ -84,6 +86,15 @@ func (h *host) dial(ctx context.Context, cfg *config.DPU, s *Service) error {
 		}
 	}()
 	return nil
+}
+
+// worked tells idle of each call.
+func worked(idle *resident.Keeper) ttrpc.UnaryClientInterceptor {
+	return func(ctx context.Context, req *ttrpc.Request, resp *ttrpc.Response, _ *ttrpc.UnaryClientInfo, invoke ttrpc.Invoker) error {
+		idle.Worked()
+		defer idle.Worked()
+		return invoke(ctx, req, resp)
+	}
 }
 
 const (

@@ -23,6 +23,7 @@ import (
 
 	"github.com/container-offload/offload/config"
 	nethost "github.com/container-offload/offload/network/host"
+	"github.com/container-offload/offload/resident"
 	"github.com/container-offload/offload/shim/launcher"
 	"github.com/container-offload/offload/shim/wire"
 	"github.com/container-offload/offload/udsbridge/link"
@@ -36,6 +37,7 @@ type half struct {
 	target link.Target
 	dir    string
 	noTime bool // there are no time namespaces here
+	idle   *resident.Keeper
 
 	acceptor *session.Acceptor
 	shutdown shutdown.Service
@@ -124,6 +126,8 @@ func (h *half) session() (*session.Session, <-chan struct{}) {
 func (h *half) serveTasks(ctx context.Context, l net.Listener) {
 	server, err := ttrpc.NewServer(ttrpc.WithUnaryServerInterceptor(
 		func(ctx context.Context, u ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, m ttrpc.Method) (any, error) {
+			h.idle.Worked()
+			defer h.idle.Worked()
 			// The namespace is the pod's, whatever the request says.
 			return m(namespaces.WithNamespace(ctx, h.target.Namespace), u)
 		}))

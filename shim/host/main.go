@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/container-offload/offload/config"
+	"github.com/container-offload/offload/resident"
 	"github.com/container-offload/offload/shim/launcher"
 	"github.com/container-offload/offload/udsbridge/fdpass"
 	"github.com/container-offload/offload/udsbridge/link"
@@ -43,6 +44,8 @@ func Run(ctx context.Context, cfg *config.Host, log *slog.Logger) error {
 		return fmt.Errorf("open control socket: %w", err)
 	}
 	defer control.Close()
+	idle := resident.New(resident.Idle)
+	defer idle.Close()
 	for {
 		a, f, err := receive(control)
 		if errors.Is(err, io.EOF) {
@@ -51,7 +54,7 @@ func Run(ctx context.Context, cfg *config.Host, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		h, sess, err := take(ctx, cfg, log, a, f, security)
+		h, sess, err := take(ctx, cfg, log, a, f, security, idle)
 		if replyErr := reply(control, err); replyErr != nil {
 			log.Warn("answer the agent", "error", replyErr)
 		}
@@ -63,14 +66,14 @@ func Run(ctx context.Context, cfg *config.Host, log *slog.Logger) error {
 }
 
 // take makes this process the half that the assignment asks for.
-func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.Assignment, f *os.File, security link.Security) (*half, *session.Session, error) {
+func take(ctx context.Context, cfg *config.Host, log *slog.Logger, a launcher.Assignment, f *os.File, security link.Security, idle *resident.Keeper) (*half, *session.Session, error) {
 	target, err := link.ParseTarget(a.Target)
 	if err != nil {
 		f.Close()
 		return nil, nil, err
 	}
 	h := &half{
-		cfg: cfg, target: target, dir: a.Dir, noTime: a.NoTime,
+		cfg: cfg, target: target, dir: a.Dir, noTime: a.NoTime, idle: idle,
 		log: log.With("namespace", target.Namespace, "shim", target.ID),
 		acceptor: session.NewAcceptor(session.Config{
 			Name: "DPU " + a.Peer, ResumeTimeout: cfg.Link.ResumeTimeout.Duration(), Logger: log,
