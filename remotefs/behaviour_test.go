@@ -735,3 +735,32 @@ func TestOpenDirAsksNobody(t *testing.T) {
 	require.Equal(t, []string{"file"}, names)
 	require.Equal(t, before.Handles+1, m.Stats().Handles)
 }
+
+// TestNoCapabilitiesIsKnown looks files up: for what has no extended attributes nobody asks for its capabilities.
+func TestNoCapabilitiesIsKnown(t *testing.T) {
+	near := t.TempDir()
+	s := server.New(server.Options{})
+	require.NoError(t, s.Add(server.Export{Name: "x", Path: near}))
+	m, far := mount(t, serve(t, s), client.Options{Export: "x", AttrTimeout: time.Hour, EntryTimeout: time.Hour})
+	const name = "security.capability"
+	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	for _, f := range []string{"bare", "able"} {
+		write(t, filepath.Join(near, f), "x")
+	}
+	require.NoError(t, unix.Setxattr(filepath.Join(near, "able"), name, capability, 0))
+	bare, able := filepath.Join(far, "bare"), filepath.Join(far, "able")
+	stat(t, bare)
+	stat(t, able)
+	before := m.Stats().Requests
+	_, err := unix.Getxattr(bare, name, nil)
+	require.ErrorIs(t, err, unix.ENODATA)
+	require.Equal(t, before, m.Stats().Requests)
+	n, err := unix.Getxattr(able, name, nil)
+	require.NoError(t, err)
+	require.Len(t, capability, n)
+
+	require.NoError(t, unix.Setxattr(bare, name, capability, 0))
+	n, err = unix.Getxattr(bare, name, nil)
+	require.NoError(t, err)
+	require.Len(t, capability, n)
+}

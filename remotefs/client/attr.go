@@ -130,8 +130,7 @@ func (f *files) takeDir(node uint64) (wire.Attr, bool) {
 	return r.attr, ok && time.Since(r.at) < f.attrTimeout
 }
 
-// notePlain remembers that a file was made without an access list and
-// capabilities.
+// notePlain remembers that a file has no access list and no capabilities.
 func (f *files) notePlain(node uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -155,7 +154,13 @@ func (f *files) isPlain(node uint64, xattr string) bool {
 	return ok && time.Since(at) < f.attrTimeout
 }
 
-// notPlain ends that.
+// setsXattr ends that, for replies that are on their way too.
+func (f *files) setsXattr(node uint64) {
+	f.xattrChanges.Add(1)
+	f.notPlain(node)
+}
+
+// notPlain ends it for what is known.
 func (f *files) notPlain(node uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

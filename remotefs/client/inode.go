@@ -34,6 +34,10 @@ type files struct {
 
 	ahead ahead
 
+	// xattrChanges counts the requests to set an extended attribute, at their
+	// begin and end.
+	xattrChanges atomic.Uint64
+
 	mu          sync.Mutex
 	seen        map[uint64]seen
 	dirs        map[uint64]*dir // by the handle that the kernel has
@@ -82,14 +86,18 @@ func (f *files) do(cancel <-chan struct{}, c *call) fuse.Status { return status(
 // entry does a request whose reply is an entry.
 func (f *files) entry(cancel <-chan struct{}, c *call, out *fuse.EntryOut) fuse.Status {
 	defer c.free()
-	parent := c.req.Node
+	parent, before := c.req.Node, f.xattrChanges.Load()
 	if st := f.do(cancel, c); st != fuse.OK {
 		return st
 	}
 	if c.req.Op != wire.OpLookup {
 		f.noteDir(parent, &c.rep.Dir)
 	}
-	return f.setEntry(out, parent, &c.rep.Entry)
+	st := f.setEntry(out, parent, &c.rep.Entry)
+	if f.xattrChanges.Load() != before {
+		f.notPlain(out.NodeId) // the reply may be older than what was set
+	}
+	return st
 }
 
 func (f *files) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
@@ -314,8 +322,8 @@ func (f *files) ListXAttr(cancel <-chan struct{}, header *fuse.InHeader, dest []
 func (f *files) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	c := newCall(wire.OpSetXattr, &in.InHeader)
 	defer c.free()
-	f.notPlain(in.NodeId)
-	defer f.notPlain(in.NodeId)
+	f.setsXattr(in.NodeId)
+	defer f.setsXattr(in.NodeId)
 	c.req.Node, c.req.Name, c.req.Data = in.NodeId, attr, data
 	if in.Flags&unix.XATTR_CREATE != 0 {
 		c.req.Flags |= wire.XattrCreate

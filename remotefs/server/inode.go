@@ -153,8 +153,27 @@ func (s *session) lookup(ctx context.Context, req *wire.Request, rep *wire.Reply
 	}
 	return s.act(n.exp, req, func() (err error) {
 		rep.Entry, err = s.find(n, req.Name)
+		if err == nil && s.hasNoXattrs(&rep.Entry) {
+			rep.Entry.Flags |= wire.EntryPlain
+		}
 		return err
 	})
+}
+
+// hasNoXattrs reports whether a regular file has no extended attributes, so that the
+// client need not ask for its capabilities, as dockerd does for each file that it
+// copies.
+func (s *session) hasNoXattrs(e *wire.Entry) bool {
+	if e.Attr.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false
+	}
+	n, err := s.get(e.Node)
+	if err != nil {
+		return false
+	}
+	defer s.put(n)
+	size, err := unix.Listxattr(procPath(n.fd), nil)
+	return err == nil && size == 0
 }
 
 // find makes the file called name of a directory a node.

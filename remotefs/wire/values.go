@@ -32,7 +32,7 @@ const AttrSize = 3*8 + 4*12 + 7*4
 const (
 	// EntryVolatile: the name must be looked up each time it is used.
 	EntryVolatile = 1 << 0
-	// EntryPlain: the file is new and has no access list and no capabilities.
+	// EntryPlain: the file has no access list and no capabilities.
 	EntryPlain = 1 << 1
 )
 
