@@ -191,16 +191,13 @@ func (r *run) discard() {
 }
 
 // terminate ends the program and every process of its session: by SIGHUP, and
-// after the grace time by SIGKILL.
+// after the grace time by SIGKILL. Of a run that is over there is nothing to end.
 func (r *run) terminate(grace time.Duration) {
-	r.mu.Lock()
-	doomed := r.doomed
-	r.doomed = true
-	r.mu.Unlock()
-	if doomed {
+	if !r.doom() {
 		return
 	}
-	r.s.ending.Go(func() {
+	go func() {
+		defer r.s.ending.Done()
 		r.discard()
 		sid := r.proc.session()
 		signalSession(sid, unix.SIGHUP)
@@ -221,7 +218,26 @@ func (r *run) terminate(grace time.Duration) {
 		<-r.exited
 		r.discard()
 		<-r.done
-	})
+	}()
+}
+
+// doom reports whether the run is to be ended by the caller, who says Done of the
+// server's ending then. After doom of each run nothing is added to that any more, so
+// that it can be waited for.
+func (r *run) doom() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.done:
+		return false
+	default:
+	}
+	if r.doomed {
+		return false
+	}
+	r.doomed = true
+	r.s.ending.Add(1)
+	return true
 }
 
 // keyboard are the signals that terminals send to a group.

@@ -107,11 +107,7 @@ func (s *Server) Close() {
 	}
 	s.mu.Unlock()
 	for _, r := range runs {
-		select {
-		case <-r.done:
-		default:
-			r.terminate(min(s.grace(), 2*time.Second))
-		}
+		r.terminate(min(s.grace(), 2*time.Second))
 	}
 	s.ending.Wait()
 	s.closePeers()
