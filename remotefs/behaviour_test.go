@@ -714,6 +714,7 @@ func TestOpenDirAsksNobody(t *testing.T) {
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	write(t, filepath.Join(dir, "file"), "x")
 	stat(t, filepath.Join(dir, "file"))
+	require.Eventually(t, func() bool { return m.Stats().Handles == 0 }, time.Minute, time.Millisecond) // closing is not waited for
 	before := m.Stats()
 	for range 10 {
 		d, err := os.OpenFile(dir, unix.O_DIRECTORY|os.O_RDONLY, 0)
