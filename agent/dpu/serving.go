@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/container-offload/offload/agent"
+	"github.com/container-offload/offload/resident"
 )
 
 // How a daemon that is asked to end waits for a good moment: until no call and no
@@ -32,12 +33,18 @@ const (
 )
 
 // calls counts those that a server has answered and is answering.
-type calls struct{ begun, running atomic.Int64 }
+type calls struct {
+	begun, running atomic.Int64
+	idle           *resident.Keeper
+}
 
 func (c *calls) enter() (leave func()) {
 	c.begun.Add(1)
 	c.running.Add(1)
-	return func() { c.running.Add(-1) }
+	return func() {
+		c.running.Add(-1)
+		c.idle.Worked()
+	}
 }
 
 func (c *calls) options() []grpc.ServerOption {
@@ -55,7 +62,8 @@ func (c *calls) options() []grpc.ServerOption {
 
 // serve answers on l until ctx ends, then finishes what has begun.
 func (d *Daemon) serve(ctx context.Context, l net.Listener, about *agent.Serving, register func(grpc.ServiceRegistrar)) error {
-	var c calls
+	c := calls{idle: resident.New(resident.Idle)}
+	defer c.idle.Close()
 	server := grpc.NewServer(c.options()...)
 	register(server)
 	ended := make(chan struct{})

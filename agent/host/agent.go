@@ -25,6 +25,7 @@ import (
 	"github.com/container-offload/offload/machine"
 	"github.com/container-offload/offload/plugins/store"
 	"github.com/container-offload/offload/remotefs/server"
+	"github.com/container-offload/offload/resident"
 	"github.com/container-offload/offload/shim/launcher"
 	"github.com/container-offload/offload/shim/wire"
 	"github.com/container-offload/offload/status"
@@ -245,7 +246,13 @@ func (a *Agent) serve(ctx context.Context, sess *session.Session) {
 }
 
 func (a *Agent) serveShims(ctx context.Context, l net.Listener) {
-	s, err := ttrpc.NewServer()
+	idle := resident.New(resident.Idle)
+	defer idle.Close()
+	s, err := ttrpc.NewServer(ttrpc.WithUnaryServerInterceptor(
+		func(ctx context.Context, u ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, m ttrpc.Method) (any, error) {
+			defer idle.Worked()
+			return m(ctx, u)
+		}))
 	if err != nil {
 		a.log.Error("serve shims", "error", err)
 		return
