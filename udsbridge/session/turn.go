@@ -14,7 +14,7 @@ import (
 // turnPause is how long a connection may be read by nobody while whoever read it last
 // is likely to come back and to wait for the next answer. With less the timer costs
 // more than it saves; more would hold up streams that the peer opens.
-const turnPause = 2 * time.Millisecond
+const turnPause = time.Millisecond
 
 // turn says who reads a connection: one at a time, and whoever has it does for
 // everybody what the frames that arrive ask for.
