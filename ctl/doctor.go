@@ -174,7 +174,11 @@ func sentence(err error) string { return err.Error() + "." }
 // checkCertificates finds certificates that are about to expire.
 func checkCertificates(files config.TLS, now time.Time) []string {
 	var out []string
-	for _, file := range []string{files.CA, files.Cert} {
+	for _, of := range []struct{ file, remedy string }{
+		{files.CA, `"offloadctl pki init" makes a new authority`},
+		{files.Cert, `"offloadctl pki renew" makes a new one`},
+	} {
+		file := of.file
 		if file == "" {
 			continue
 		}
@@ -194,10 +198,10 @@ func checkCertificates(files config.TLS, now time.Time) []string {
 		day := c.NotAfter.UTC().Format(time.DateOnly)
 		switch left := c.NotAfter.Sub(now); {
 		case left <= 0:
-			out = append(out, fmt.Sprintf("The certificate %s expired on %s; \"offloadctl pki renew\" makes a new one.", file, day))
+			out = append(out, fmt.Sprintf("The certificate %s expired on %s; %s.", file, day, of.remedy))
 		case left < soon:
-			out = append(out, fmt.Sprintf("The certificate %s expires on %s, in %d days; \"offloadctl pki renew\" makes a new one.",
-				file, day, int(left/(24*time.Hour))))
+			out = append(out, fmt.Sprintf("The certificate %s expires on %s, in %d days; %s.",
+				file, day, int(left/(24*time.Hour)), of.remedy))
 		}
 	}
 	return out
