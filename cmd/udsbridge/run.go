@@ -24,14 +24,12 @@ import (
 
 // options are what the command line says.
 type options struct {
-	listen, dial  string
-	allow, serve  []string
-	as, technique string
-	files         []string
-	runtime       string
-	ca, cert, key string
-	crl           string
-
+	listen, dial   string
+	allow, serve   []string
+	as, technique  string
+	files          []string
+	runtime        string
+	identity       pki.Files
 	insecure       bool
 	peerCID        uint32
 	resume         time.Duration
@@ -53,7 +51,7 @@ func (o options) run(ctx context.Context, log *slog.Logger) error {
 	switch {
 	case o.listen == none && o.dial == none:
 		return errors.New("ADDR and PEER can't both be -")
-	case both && o.ca != "":
+	case both && o.identity.CA != "":
 		return errors.New("with certificates one machine dials (its ADDR is -) and the other awaits it (its PEER is -)")
 	}
 	b, err := bridge.New(rules)
@@ -93,11 +91,11 @@ func (o options) rules() (bridge.Options, error) {
 
 func (o options) security(role pki.Role) (link.Security, error) {
 	s := link.Security{Insecure: o.insecure, PeerCID: o.peerCID}
-	if o.ca == "" && o.cert == "" && o.key == "" {
+	if o.identity.CA == "" && o.identity.Cert == "" && o.identity.Key == "" {
 		return s, nil
 	}
 	var err error
-	s.TLS, err = pki.LoadTLS(role, pki.Files{CA: o.ca, Cert: o.cert, Key: o.key, CRL: o.crl})
+	s.TLS, err = pki.LoadTLS(role, o.identity)
 	return s, err
 }
 
