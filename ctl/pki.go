@@ -54,11 +54,11 @@ both ends.`,
   offloadctl pki init --dir ./pki --days 90 --san host.example`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if days < 1 {
-				return &usageError{fmt.Errorf("--days %d: certificates must be good for a day at least", days)}
-			}
-			err := pki.Init(dir, pki.Options{Validity: time.Duration(days) * 24 * time.Hour, ExtraSANs: sans})
+			validity, err := ofDays(days)
 			if err != nil {
+				return err
+			}
+			if err := pki.Init(dir, pki.Options{Validity: validity, ExtraSANs: sans}); err != nil {
 				return err
 			}
 			made := []string{pki.CACert, pki.CAKey}
@@ -73,6 +73,14 @@ both ends.`,
 	cmd.Flags().IntVar(&days, "days", int(pki.DefaultValidity/(24*time.Hour)), "how many `days` the certificates are good")
 	format.add(cmd)
 	return cmd
+}
+
+// ofDays is the validity that --days asks for.
+func ofDays(days int) (time.Duration, error) {
+	if days < 1 {
+		return 0, &usageError{fmt.Errorf("--days %d: certificates must be good for a day at least", days)}
+	}
+	return time.Duration(days) * 24 * time.Hour, nil
 }
 
 // certificate is what there is to say about one.
@@ -121,7 +129,7 @@ revoked.crl of the directory is marked.`,
 			}
 			found := []certificate{}
 			for _, file := range files {
-				in, err := parseCertificates(file)
+				in, err := pki.ReadCertificates(file)
 				if err != nil {
 					return fmt.Errorf("show certificates: %w", err)
 				}

@@ -5,7 +5,6 @@ package ctl
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,10 +34,11 @@ The daemon of that end reads both files again at its next connection.`,
 		ValidArgs: []string{string(pki.RoleHost), string(pki.RoleDPU)},
 		Args:      arguments(cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if days < 1 {
-				return &usageError{fmt.Errorf("--days %d: certificates must be good for a day at least", days)}
+			validity, err := ofDays(days)
+			if err != nil {
+				return err
 			}
-			if err := pki.Renew(dir, pki.Role(args[0]), time.Duration(days)*24*time.Hour); err != nil {
+			if err := pki.Renew(dir, pki.Role(args[0]), validity); err != nil {
 				return err
 			}
 			return format.printFiles(cmd, dir, args[0]+".crt", args[0]+".key", args[0]+".crt.old")
@@ -68,7 +68,7 @@ copy of the list.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var all []*x509.Certificate
 			for _, file := range files {
-				in, err := parseCertificates(file)
+				in, err := pki.ReadCertificates(file)
 				if err != nil {
 					return fmt.Errorf("revoke certificates: %w", err)
 				}
@@ -98,36 +98,13 @@ func (f formatFlag) printFiles(cmd *cobra.Command, dir string, names ...string) 
 	})
 }
 
-// parseCertificates returns all certificates in a PEM file; there must be one.
-func parseCertificates(file string) ([]*x509.Certificate, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var found []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		found = append(found, c)
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s: there is no certificate in it", file)
-	}
-	return found, nil
-}
-
 // revokedIn reads the list of the authority in dir. There need not be one.
 func revokedIn(dir string) (pki.Revoked, error) {
 	path := filepath.Join(dir, pki.CRL)
 	if _, err := os.Stat(path); os.IsNotExist(err) {
 		return nil, nil
 	}
-	authorities, err := parseCertificates(filepath.Join(dir, pki.CACert))
+	authorities, err := pki.ReadCertificates(filepath.Join(dir, pki.CACert))
 	if err != nil {
 		return nil, err
 	}

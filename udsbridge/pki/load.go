@@ -175,33 +175,49 @@ func read(role Role, files Files, now time.Time) (identity, error) {
 	return id, nil
 }
 
-// readCA returns the authorities in a file that have not expired; there must be one.
-func readCA(path string, now time.Time) ([]*x509.Certificate, error) {
+// ReadCertificates returns all certificates in a PEM file; there must be one.
+func ReadCertificates(path string) ([]*x509.Certificate, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	var usable []*x509.Certificate
-	why := errors.New("there is no certificate in it")
+	var found []*x509.Certificate
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != pemCertificate {
 			continue
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		found = append(found, c)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s: there is no certificate in it", path)
+	}
+	return found, nil
+}
+
+// readCA returns the authorities in a file that have not expired; there must be one.
+func readCA(path string, now time.Time) ([]*x509.Certificate, error) {
+	all, err := ReadCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	var usable []*x509.Certificate
+	for _, c := range all {
+		switch {
 		case !c.IsCA:
 			return nil, fmt.Errorf("%s: certificate %q is not an authority's", path, c.Subject.CommonName)
 		case now.After(c.NotAfter):
 			// Another one in the file may be good.
-			why = expired(c)
+			err = expired(c)
 		default:
 			usable = append(usable, c)
 		}
 	}
 	if len(usable) == 0 {
-		return nil, fmt.Errorf("%s: %w", path, why)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return usable, nil
 }
